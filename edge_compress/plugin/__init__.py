@@ -1,0 +1,43 @@
+"""The public API for plugin authors. What is not listed here is private and may change."""
+
+from edge_compress.domain.artifact import Artifact
+from edge_compress.domain.model import DataFacts, LayerFacts, ModelFacts, TensorFacts
+from edge_compress.domain.schema import spec_field as param
+from edge_compress.domain.spec import DeviceProfileSpec
+from edge_compress.plugin.hookspecs import hookimpl
+from edge_compress.plugin.quality import QualityMetric
+from edge_compress.plugin.strategy import (
+    STAGES,
+    Batch,
+    Context,
+    Ensures,
+    Expectation,
+    Limits,
+    Requires,
+    Strategy,
+    Support,
+)
+from edge_compress.plugin.target import Runner, Target
+
+__all__ = [
+    "STAGES",
+    "Artifact",
+    "Batch",
+    "Context",
+    "DataFacts",
+    "DeviceProfileSpec",
+    "Ensures",
+    "Expectation",
+    "LayerFacts",
+    "Limits",
+    "ModelFacts",
+    "QualityMetric",
+    "Requires",
+    "Runner",
+    "Strategy",
+    "Support",
+    "Target",
+    "TensorFacts",
+    "hookimpl",
+    "param",
+]

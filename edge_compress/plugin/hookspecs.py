@@ -1,0 +1,41 @@
+"""Every hook a plugin may implement. Entry point group: ``edge_compress``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pluggy
+
+from edge_compress.domain.artifact import Artifact
+from edge_compress.plugin.quality import QualityMetric
+from edge_compress.plugin.strategy import Strategy
+from edge_compress.plugin.target import Target
+
+PROJECT = "edge_compress"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def edge_compress_register_strategies() -> Sequence[Strategy]:  # type: ignore[type-arg, empty-body]  # each has its own Params; a spec has no body
+    """Strategies this plugin adds, as instances."""
+
+
+@hookspec
+def edge_compress_register_targets() -> Sequence[Target]:  # type: ignore[empty-body]  # a spec has no body
+    """Targets this plugin adds, as instances."""
+
+
+@hookspec
+def edge_compress_register_quality_metrics() -> Sequence[QualityMetric]:  # type: ignore[empty-body]  # a spec has no body
+    """Quality metrics this plugin adds, as instances."""
+
+
+@hookspec
+def edge_compress_artifact_published(artifact: Artifact) -> None:
+    """An artifact was published and may be delivered. Called in the server; an error is logged and changes nothing."""
+
+
+@hookspec
+def edge_compress_rollout_moved(rollout: str, old: str, new: str, why: str) -> None:
+    """A rollout changed its state. Called in the server after the change is durable; an error is logged."""

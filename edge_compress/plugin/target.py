@@ -1,0 +1,46 @@
+"""What a target is: the format a runtime loads, and how to run it where the server measures."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from edge_compress.domain.model import ModelFacts
+from edge_compress.domain.spec import DeviceProfileSpec
+from edge_compress.plugin.strategy import Context, Support
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Sequence[np.ndarray[Any, Any]]:
+        """Outputs in the model's order. Not thread-safe."""
+
+
+class Target(abc.ABC):
+    """Base of every target. Its ``name`` is what a profile's ``runtime`` says."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    file_name: ClassVar[str]
+    """file name of the artifact, such as ``model.onnx``"""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """distributions whose versions decide the bytes or the speed; part of cache keys"""
+
+    def supports(self, model: ModelFacts, profile: DeviceProfileSpec) -> Support:
+        """Whether the runtime can take the model."""
+        return Support.yes()
+
+    @abc.abstractmethod
+    def convert(self, model: onnx.ModelProto, context: Context) -> bytes:
+        """The artifact's bytes; deterministic."""
+
+    @abc.abstractmethod
+    def open(self, path: Path, threads: int) -> Runner:
+        """Load an artifact under the settings an agent uses. Imports the runtime on use, not on load of the plugin."""

@@ -1,0 +1,1 @@
+"""Durable state: resources, finished steps and usage in a database, and blobs in a folder."""
