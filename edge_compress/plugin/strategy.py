@@ -7,16 +7,16 @@ it ``requires`` before and what it ``ensures`` after, and runs ``apply`` in a ch
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.spec import DeviceProfileSpec
+from edge_compress.graph.batch import Batch as Batch  # part of this module too: it is what a context hands out
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
 P = TypeVar("P")
@@ -78,17 +78,6 @@ class Expectation:
     download: float = 1.0
     latency: float = 1.0
     memory: float = 1.0
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some samples: ``inputs`` as the model takes them (preprocessed), ``labels`` aligned with them, or None."""
-
-    inputs: Mapping[str, np.ndarray[Any, Any]]
-    labels: np.ndarray[Any, Any] | None = None
-
-    def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True)
