@@ -82,3 +82,7 @@ class DeviceStatus:
     joules_per_inference: float | None = None
     energy_source: str = ""
     inferences: int = 0
+    offered: str = ""
+    """assignment that the server wants it to carry out; ``assignment`` is the one it speaks of itself"""
+    news_at: float = 0.0
+    """when that was offered, or when the device last made a move towards it"""

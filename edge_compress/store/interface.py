@@ -83,6 +83,8 @@ class UsageTotals:
     bucket_counts: tuple[int, ...] = ()
     duration_sum: float = 0.0
     energy: Mapping[str, float] = field(default_factory=dict)
+    folded: tuple[str, ...] = ()
+    """boots whose totals were added into this row, newest last, so that a late repeat of theirs is not counted again"""
 
 
 class ResourceStore(Protocol):
@@ -146,7 +148,12 @@ class UsageStore(Protocol):
     """What devices report, as running totals, so that duplicates and reordering never double count."""
 
     def put_usage(self, totals: Sequence[tuple[UsageKey, UsageTotals]]) -> None:
-        """Keep the largest totals seen for each key (inferences in all decide). One transaction."""
+        """Keep the largest totals seen for each key (inferences in all decide; the later one where they are equal). One
+        transaction."""
+
+    def fold_usage(self, kept: Sequence[tuple[UsageKey, UsageTotals]], dropped: Sequence[UsageKey]) -> None:
+        """Write the ``kept`` rows as they are, replacing what was there, and remove the ``dropped`` ones, all in one transaction:
+        after a ``kill -9`` either both or neither happened. No error for a dropped key that is not there."""
 
     def usage(self) -> Iterator[tuple[UsageKey, UsageTotals]]:
         """Everything kept; read at the start."""

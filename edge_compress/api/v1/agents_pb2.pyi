@@ -40,7 +40,7 @@ class DeviceSpec(_message.Message):
     def __init__(self, profile: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., machine: _Optional[str] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
-    __slots__ = ("state", "connected", "boot_id", "last_seen", "model", "artifact", "version", "assignment", "message", "p95_seconds", "joules_per_inference", "energy_source", "inferences")
+    __slots__ = ("state", "connected", "boot_id", "last_seen", "model", "artifact", "version", "assignment", "message", "p95_seconds", "joules_per_inference", "energy_source", "inferences", "offered", "news_at")
     STATE_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,8 @@ class DeviceStatus(_message.Message):
     JOULES_PER_INFERENCE_FIELD_NUMBER: _ClassVar[int]
     ENERGY_SOURCE_FIELD_NUMBER: _ClassVar[int]
     INFERENCES_FIELD_NUMBER: _ClassVar[int]
+    OFFERED_FIELD_NUMBER: _ClassVar[int]
+    NEWS_AT_FIELD_NUMBER: _ClassVar[int]
     state: str
     connected: bool
     boot_id: str
@@ -67,7 +69,9 @@ class DeviceStatus(_message.Message):
     joules_per_inference: float
     energy_source: str
     inferences: int
-    def __init__(self, state: _Optional[str] = ..., connected: _Optional[bool] = ..., boot_id: _Optional[str] = ..., last_seen: _Optional[float] = ..., model: _Optional[str] = ..., artifact: _Optional[str] = ..., version: _Optional[str] = ..., assignment: _Optional[str] = ..., message: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ..., inferences: _Optional[int] = ...) -> None: ...
+    offered: str
+    news_at: float
+    def __init__(self, state: _Optional[str] = ..., connected: _Optional[bool] = ..., boot_id: _Optional[str] = ..., last_seen: _Optional[float] = ..., model: _Optional[str] = ..., artifact: _Optional[str] = ..., version: _Optional[str] = ..., assignment: _Optional[str] = ..., message: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ..., inferences: _Optional[int] = ..., offered: _Optional[str] = ..., news_at: _Optional[float] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "move", "reports")
