@@ -105,18 +105,14 @@ class ResourceStore(Protocol):
         ``status`` is set on creation only. MUST raise Conflict when ``expected_generation`` is given and is not the stored one.
         """
 
-    def set_status(
-        self, kind: str, name: str, status: Mapping[str, Any], *, expected_revision: int | None = None
-    ) -> Record:
+    def set_status(self, kind: str, name: str, status: Mapping[str, Any], *, expected_revision: int | None = None) -> Record:
         """Replace the status. MUST keep spec and generation; MUST change nothing when equal; raises NotFound, and Conflict
         when ``expected_revision`` is stale."""
 
     def get(self, kind: str, name: str) -> Record:
         """Raises NotFound."""
 
-    def list(
-        self, kind: str, *, page_size: int = 0, page_token: str = "", labels: Mapping[str, str] | None = None
-    ) -> Page:
+    def list(self, kind: str, *, page_size: int = 0, page_token: str = "", labels: Mapping[str, str] | None = None) -> Page:
         """Records by name; ``page_size`` 0 means all. MUST not skip or repeat a record that exists throughout the paging.
         Raises InvalidSpec for a token that is not one."""
 

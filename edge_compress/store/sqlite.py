@@ -1,0 +1,169 @@
+"""The store on SQLite: resources with watches, finished steps and usage in one file, and the blobs beside it.
+
+Joins the parts: ``records`` and ``usage`` say what happens to the rows, ``writer`` makes it durable, ``connections`` reads,
+``watchers`` tells. Who may open the folder, and that only one server does, is ``state``'s business.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_compress.errors import InvalidSpec
+from edge_compress.store import records, usage
+from edge_compress.store.canonical import from_text, to_text
+from edge_compress.store.connections import Readers, connect
+from edge_compress.store.faults import sqlite_fault
+from edge_compress.store.interface import ApplyOutcome, BlobStore, Event, Page, Record, UsageKey, UsageTotals
+from edge_compress.store.migrations import migrate
+from edge_compress.store.watchers import Watchers
+from edge_compress.store.writer import Writer, Written
+
+_KEEP_EVENTS = 10_000
+_USAGE_PAGE = 1_000
+_PUT_STEP = "INSERT INTO steps (key, result, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+
+
+class SqliteStore:
+    """Implements ``interface.Store``. ``on_close`` runs last in ``close``, once every file is let go of."""
+
+    blobs: BlobStore
+
+    def __init__(
+        self,
+        path: Path,
+        blobs: BlobStore,
+        *,
+        keep_events: int = _KEEP_EVENTS,
+        synchronous: str = "FULL",
+        clock: Callable[[], float] = time.time,
+        new_uid: Callable[[], str] = lambda: uuid.uuid4().hex,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open or create the database at ``path``. Raises StartupError (newer or foreign file), Corrupt, StorageFull."""
+        self.blobs = blobs
+        self._keep_events, self._clock, self._new_uid, self._on_close = keep_events, clock, new_uid, on_close
+        self._watchers = Watchers()
+        self._writer = Writer(_opened(path, synchronous), path, self._watchers.publish)
+        self._readers = Readers(path)
+
+    def apply(
+        self,
+        kind: str,
+        name: str,
+        *,
+        labels: Mapping[str, str],
+        spec: Mapping[str, Any],
+        status: Mapping[str, Any] | None = None,
+        expected_generation: int | None = None,
+    ) -> tuple[Record, ApplyOutcome]:
+        """See ``ResourceStore.apply``. ``expected_generation`` 0 expects that there is none yet."""
+        _check_key(kind, name)
+        wanted = records.Wanted(
+            kind, name, to_text(labels, "labels"), to_text(spec, "spec"), to_text(status or {}, "status"), expected_generation
+        )
+        return self._writer.run(lambda connection: records.apply_record(connection, wanted, self._stamp()))
+
+    def set_status(self, kind: str, name: str, status: Mapping[str, Any], *, expected_revision: int | None = None) -> Record:
+        """See ``ResourceStore.set_status``."""
+        text = to_text(status, "status")
+        return self._writer.run(
+            lambda connection: records.set_status(connection, kind, name, text, expected_revision, self._stamp())
+        )
+
+    def get(self, kind: str, name: str) -> Record:
+        """See ``ResourceStore.get``."""
+        with self._readers.snapshot() as connection:
+            return records.get_record(connection, kind, name)
+
+    def list(self, kind: str, *, page_size: int = 0, page_token: str = "", labels: Mapping[str, str] | None = None) -> Page:
+        """See ``ResourceStore.list``."""
+        with self._readers.snapshot() as connection:
+            return records.list_records(connection, kind, page_size, page_token, labels or {})
+
+    def delete(self, kind: str, name: str) -> Record:
+        """See ``ResourceStore.delete``."""
+        return self._writer.run(lambda connection: records.delete_record(connection, kind, name, self._stamp()))
+
+    def events(self, kinds: Iterable[str], since: int, limit: int = 1000) -> Sequence[Event]:
+        """See ``ResourceStore.events``."""
+        with self._readers.snapshot() as connection:
+            return records.events_since(connection, kinds, since, limit)
+
+    def revision(self) -> int:
+        """See ``ResourceStore.revision``."""
+        with self._readers.snapshot() as connection:
+            return records.revision(connection)
+
+    def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """See ``ResourceStore.subscribe``. Listeners have heard of a change before the method that made it returns."""
+        return self._watchers.add(listener)
+
+    def step(self, key: str) -> Mapping[str, Any] | None:
+        """See ``StepCache.step``."""
+        with self._readers.snapshot() as connection:
+            row = connection.execute("SELECT result FROM steps WHERE key = ?", (key,)).fetchone()
+        return from_text(row["result"]) if row else None
+
+    def put_step(self, key: str, result: Mapping[str, Any]) -> None:
+        """See ``StepCache.put_step``."""
+        values = (key, to_text(result, "result"), self._clock())
+
+        def work(connection: sqlite3.Connection) -> Written[None]:
+            connection.execute(_PUT_STEP, values)
+            return Written(None)
+
+        self._writer.run(work)
+
+    def put_usage(self, totals: Sequence[tuple[UsageKey, UsageTotals]]) -> None:
+        """See ``UsageStore.put_usage``. Raises InvalidInput, keeping none of them, when one is not a sane count."""
+        rows = usage.usage_rows(totals)
+
+        def work(connection: sqlite3.Connection) -> Written[None]:
+            usage.put_rows(connection, rows)
+            return Written(None)
+
+        self._writer.run(work)
+
+    def usage(self) -> Iterator[tuple[UsageKey, UsageTotals]]:
+        """See ``UsageStore.usage``. Reads page by page: a slow reader holds no snapshot open."""
+        last = 0
+        while True:
+            with self._readers.snapshot() as connection:
+                page, last = usage.usage_page(connection, last, _USAGE_PAGE)
+            if not page:
+                return
+            yield from page
+
+    def close(self) -> None:
+        """See ``Store.close``. Whatever is asked of the store afterwards raises Unavailable."""
+        self._readers.close()
+        self._writer.close()
+        self._on_close()
+
+    def _stamp(self) -> records.Stamp:
+        return records.Stamp(self._clock(), self._new_uid(), self._keep_events)
+
+
+def _opened(path: Path, synchronous: str) -> sqlite3.Connection:
+    try:
+        connection = connect(path, synchronous=synchronous)
+        try:
+            migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise sqlite_fault(error, path) from error
+    return connection
+
+
+def _check_key(kind: str, name: str) -> None:
+    """Empty or unencodable names could be stored but never be paged past or printed."""
+    for field, value in (("kind", kind), ("metadata.name", name)):
+        if not value or not value.isprintable():
+            raise InvalidSpec.at(field, value, "printable text")
