@@ -8,8 +8,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge_compress.domain.fleet import DeviceState
 from edge_compress.domain.spec import RolloutPolicy
@@ -66,11 +67,12 @@ class RolloutStatus:
 
 @dataclass(frozen=True)
 class Member:
-    """A selected device as the rollout sees it. ``state`` is about this rollout's artifact: None when it was not offered yet."""
+    """A selected device as the rollout sees it. ``state`` is about this rollout's artifact: None when it was not offered yet;
+    ``news_at`` is when it was offered or last made a move towards it."""
 
     name: str
     state: DeviceState | None
-    offered_at: float = 0.0
+    news_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,61 +83,119 @@ class Decision:
     exposed: frozenset[str]
 
 
+@dataclass(frozen=True)
+class _Step:
+    """How the devices that a step exposes are doing."""
+
+    index: int
+    share: float
+    exposed: frozenset[str]
+    good: int
+    failed: int
+
+    def needed(self, policy: RolloutPolicy) -> int:
+        return _at_least(policy.advance_at, len(self.exposed))
+
+    def failing(self, policy: RolloutPolicy) -> str:
+        """Why the rollout must stop here; empty when it need not."""
+        tried = self.good + self.failed
+        if self.failed and tried >= min(policy.min_executed, len(self.exposed)) and self.failed / tried >= policy.abort_at:
+            return f"{self.failed} of {tried} devices that tried failed; abort_at is {policy.abort_at:.0%}"
+        if tried == len(self.exposed) and self.good < self.needed(policy):
+            return f"only {self.good} of {tried} devices are good and none is left to try; advance_at is {policy.advance_at:.0%}"
+        return ""
+
+    def told(self, policy: RolloutPolicy) -> str:
+        return f"step {self.index + 1} of {len(policy.steps)}: {self.good} of {len(self.exposed)} good, {self.failed} failed"
+
+
 def decide(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Member], now: float, *, seed: str) -> Decision:
-    """The next status of a rollout with ``members``. ``seed`` orders them, so that a share means the same devices each time."""
+    """The next status of a rollout with ``members``, one allowed move from ``status`` at most.
+
+    ``seed`` orders the members, so that a share means the same devices each time. A rollout whose devices all settle or fall
+    silent ends: Completed, or Aborted when too many failed. ``exposed`` is empty once it ended badly: nobody new gets it.
+    """
     state = RolloutState(status.state)
     if state in (RolloutState.ABORTED, RolloutState.SUPERSEDED):
         return Decision(status, frozenset())
-    ordered = sorted(members, key=lambda member: hashlib.sha256(f"{seed}/{member.name}".encode()).digest())
+    if not members:
+        return Decision(_waiting(policy, status), frozenset())
+    step = _stand(policy, min(status.step, len(policy.steps) - 1), members, now, seed)
+    new = replace(_next(policy, status, step, now), devices=_counts(members, policy, now))
+    if new.state == RolloutState.ABORTED:
+        return Decision(new, frozenset())
+    if new.step != step.index:
+        step = _stand(policy, new.step, members, now, seed)
+    return Decision(new, step.exposed)
+
+
+def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float) -> RolloutStatus:
+    state = RolloutState(status.state)
+    enough = step.good >= step.needed(policy)
+    here = replace(
+        status,
+        state=RolloutState.PROGRESSING.value,
+        step=step.index,
+        share=step.share,
+        message=step.told(policy),
+        step_started_at=status.step_started_at or now,
+        good_since=(status.good_since or now) if enough else 0.0,
+    )
+    why = step.failing(policy)
+    done = enough and not why and now - here.good_since >= policy.soak
+    if state is not RolloutState.PROGRESSING:
+        return replace(here, state=RolloutState.COMPLETED.value) if done and state is RolloutState.COMPLETED else here
+    if why:
+        return replace(here, state=RolloutState.ABORTED.value, message=why)
+    if not done:
+        return here
+    if step.index + 1 == len(policy.steps):
+        return replace(here, state=RolloutState.COMPLETED.value)
+    return replace(here, step=step.index + 1, share=policy.steps[step.index + 1], step_started_at=now, good_since=0.0)
+
+
+def _waiting(policy: RolloutPolicy, status: RolloutStatus) -> RolloutStatus:
     step = min(status.step, len(policy.steps) - 1)
-    exposed = _exposed(ordered, policy.steps[step])
-    tally = _tally(ordered, policy, now)
-    if not ordered:
-        waiting = RolloutStatus(state.value, step, policy.steps[step], "no device is selected yet", {}, status.step_started_at or now)
-        return Decision(waiting, frozenset())
-    failed, good, tried = (sum(member.name in exposed for member in tally[key]) for key in ("failed", "good", "tried"))
-    counts = _counts(ordered, policy, now)
-    started = status.step_started_at or now
-    if tried >= min(policy.min_executed, len(exposed)) and failed and failed / tried >= policy.abort_at:
-        why = f"{failed} of {tried} devices that tried failed; abort_at is {policy.abort_at:.0%}"
-        return Decision(RolloutStatus(RolloutState.ABORTED.value, step, policy.steps[step], why, counts, started), frozenset())
-    enough = good >= math.ceil(policy.advance_at * len(exposed))
-    good_since = (status.good_since or now) if enough else 0.0
-    message = f"step {step + 1} of {len(policy.steps)}: {good} of {len(exposed)} good, {failed} failed"
-    if not enough or now - good_since < policy.soak:
-        new = RolloutStatus(RolloutState.PROGRESSING.value, step, policy.steps[step], message, counts, started, good_since)
-        return Decision(new, frozenset(exposed))
-    if step + 1 < len(policy.steps):
-        share = policy.steps[step + 1]
-        new = RolloutStatus(RolloutState.PROGRESSING.value, step + 1, share, message, counts, now)
-        return Decision(new, frozenset(_exposed(ordered, share)))
-    new = RolloutStatus(RolloutState.COMPLETED.value, step, 1.0, message, counts, started, good_since)
-    return Decision(new, frozenset(exposed))
+    return replace(status, step=step, share=policy.steps[step], message="no device that is selected has joined yet", devices={})
 
 
-def _exposed(ordered: Sequence[Member], share: float) -> set[str]:
-    """The first ``share`` of the devices, and those that have it already: at least one device."""
-    head = {member.name for member in ordered[: math.ceil(share * len(ordered))]}
-    return head | {member.name for member in ordered if member.state is not None}
+def _stand(policy: RolloutPolicy, index: int, members: Sequence[Member], now: float, seed: str) -> _Step:
+    exposed = _exposed(members, policy.steps[index], seed)
+    among = [member for member in members if member.name in exposed]
+    good = sum(member.state is DeviceState.COMMITTED for member in among)
+    failed = sum(member.state is DeviceState.ROLLED_BACK or _timed_out(member, policy, now) for member in among)
+    return _Step(index, policy.steps[index], exposed, good, failed)
 
 
-def _tally(members: Sequence[Member], policy: RolloutPolicy, now: float) -> dict[str, list[Member]]:
-    good = [member for member in members if member.state is DeviceState.COMMITTED]
-    failed = [member for member in members if member.state is DeviceState.ROLLED_BACK or _timed_out(member, policy, now)]
-    return {"good": good, "failed": failed, "tried": good + failed}
+def _exposed(members: Sequence[Member], share: float, seed: str) -> frozenset[str]:
+    """The devices that have it already and, as far as the share allows, the next ones by ``seed``: at least one device."""
+    having = [member.name for member in members if member.state is not None]
+    free = _at_least(share, len(members)) - len(having)
+    if free <= 0:
+        return frozenset(having)
+    rest = sorted((member.name for member in members if member.state is None), key=lambda name: _rank(seed, name))
+    return frozenset(having + rest[:free])
+
+
+def _rank(seed: str, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+
+def _at_least(share: float, of: int) -> int:
+    """``share`` of ``of`` devices, rounded up, never none; the small term keeps 7% of 100 from being 8."""
+    return max(1, math.ceil(share * of - 1e-9))
 
 
 def _timed_out(member: Member, policy: RolloutPolicy, now: float) -> bool:
     settled = member.state in (None, DeviceState.COMMITTED, DeviceState.ROLLED_BACK)
-    return not settled and now - member.offered_at > policy.device_deadline
+    return not settled and now - member.news_at > policy.device_deadline
 
 
 def _counts(members: Sequence[Member], policy: RolloutPolicy, now: float) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for member in members:
-        if _timed_out(member, policy, now):
-            state = "TimedOut"
-        else:
-            state = member.state.value if member.state else "Waiting"
-        counts[state] = counts.get(state, 0) + 1
-    return counts
+    return dict(Counter(_told_state(member, policy, now) for member in members))
+
+
+def _told_state(member: Member, policy: RolloutPolicy, now: float) -> str:
+    if member.state is None:
+        return "Waiting"
+    return "TimedOut" if _timed_out(member, policy, now) else member.state.value
