@@ -1,0 +1,143 @@
+"""Scatter charts as inline SVG: candidates, their Pareto front, the float original and what was chosen.
+
+Shape says what a point is and colour only repeats it; every point carries its figures as a title. Knows nothing of reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge_compress.report_page.markup import Markup, join, tag
+
+WIDTH, HEIGHT = 400, 290
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 46
+LINE = 15
+"""least distance between two labels"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point in the units of the axes. ``kind`` is float, chosen or tried; ``label`` is written beside it."""
+
+    x: float
+    y: float
+    kind: str
+    title: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows. ``write`` formats a tick; ``floor`` cuts off far outliers: arrows at the edge stand for them."""
+
+    label: str
+    write: Callable[[float], str]
+    higher_is_better: bool = False
+    floor: float | None = None
+    from_zero: bool = True
+    step_base: float = 1.0
+    """ticks fall on 1, 2 and 5 times powers of ten of this"""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps a value range onto pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The pixel of ``value``."""
+        return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
+
+
+def pareto_front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
+    """The points that no other beats in both size (x, smaller) and y, by rising x."""
+    front: list[Point] = []
+    sign = -1.0 if higher_is_better else 1.0
+    for point in sorted(points, key=lambda item: (item.x, sign * item.y)):
+        if not front or sign * point.y < sign * front[-1].y:
+            front.append(point)
+    return front
+
+
+def scatter(points: Sequence[Point], x_axis: Axis, y_axis: Axis, *, name: str) -> Markup:
+    """The chart of ``points``; a sentence instead where there are none."""
+    if not points:
+        return tag("p", f"{name}: nothing was measured.", class_="empty")
+    x = Scale(*_range([point.x for point in points], x_axis), LEFT, WIDTH - RIGHT)
+    y = Scale(*_range([point.y for point in points], y_axis), HEIGHT - BOTTOM, TOP)
+    front = pareto_front(points, higher_is_better=y_axis.higher_is_better)
+    drawn = sorted(points, key=lambda point: ("tried", "float", "chosen").index(point.kind))
+    better = "higher" if y_axis.higher_is_better else "lower"
+    said = f"{name}. {len(points)} points, {len(front)} on the Pareto front; {better} is better. " + "; ".join(
+        point.title for point in points if point.kind != "tried"
+    )
+    body = join(_grid(x, y, x_axis, y_axis), _front(front, x, y), *[_mark(point, x, y) for point in drawn], _labels(drawn, x, y))
+    return tag("svg", tag("title", said), body, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", class_="chart")
+
+
+def ticks(low: float, high: float, count: int, base: float = 1.0) -> list[float]:
+    """About ``count`` round values between ``low`` and ``high``."""
+    rough = (high - low) / count / base
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = base * power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def _range(values: Sequence[float], axis: Axis) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if axis.floor is not None:
+        low, high = max(low, min(axis.floor, high)), max(high, axis.floor)
+    if axis.from_zero:
+        return 0.0, (high or 1.0) * 1.08
+    margin = (high - low) * 0.1 or abs(high) * 0.01 or 1.0
+    return low - margin, high + margin
+
+
+def _grid(x: Scale, y: Scale, x_axis: Axis, y_axis: Axis) -> Markup:
+    lines: list[Markup] = []
+    for value in ticks(y.low, y.high, 5, y_axis.step_base):
+        at = round(y(value), 1)
+        lines.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="grid"))
+        lines.append(tag("text", y_axis.write(value), x=LEFT - 6, y=at + 4, text_anchor="end"))
+    for value in ticks(x.low, x.high, 5, x_axis.step_base):
+        lines.append(tag("text", x_axis.write(value), x=round(x(value), 1), y=HEIGHT - BOTTOM + 17, text_anchor="middle"))
+    base = HEIGHT - BOTTOM
+    lines.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base, class_="axis"))
+    lines.append(tag("text", x_axis.label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="name"))
+    return tag("g", *lines, aria_hidden="true")
+
+
+def _front(front: Sequence[Point], x: Scale, y: Scale) -> Markup:
+    places = " ".join(f"{x(point.x):.1f},{min(y(point.y), y.start):.1f}" for point in front)
+    return tag("polyline", points=places, class_="front")
+
+
+def _mark(point: Point, x: Scale, y: Scale) -> Markup:
+    across, down = round(x(point.x), 1), round(y(point.y), 1)
+    title = tag("title", point.title)
+    if down > y.start + 0.5:
+        return tag("path", title, d=f"M{across - 5} {y.start - 9}h10l-5 8z", class_=f"off {point.kind}")
+    if point.kind == "float":
+        return tag("path", title, d=f"M{across} {down - 7}l7 7l-7 7l-7 -7z", class_="float")
+    if point.kind == "chosen":
+        return tag("g", title, tag("circle", cx=across, cy=down, r=8), tag("circle", cx=across, cy=down, r=4), class_="chosen")
+    return tag("circle", title, cx=across, cy=down, r=4.5, class_="tried")
+
+
+def _labels(points: Sequence[Point], x: Scale, y: Scale) -> Markup:
+    """Labels beside their points, pushed apart where they would touch."""
+    written: list[Markup] = []
+    above = {"start": -math.inf, "end": -math.inf}
+    for point in sorted((point for point in points if point.label), key=lambda item: min(y(item.y), y.start)):
+        across = x(point.x)
+        at, anchor = (across + 12, "start") if across < (LEFT + WIDTH) * 0.55 else (across - 12, "end")
+        above[anchor] = down = max(min(y(point.y), y.start) + 4, above[anchor] + LINE)
+        written.append(tag("text", point.label, x=round(at, 1), y=round(down, 1), text_anchor=anchor, class_="label"))
+    return tag("g", *written, aria_hidden="true")

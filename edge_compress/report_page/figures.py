@@ -1,0 +1,84 @@
+"""How figures are written for people: sizes, times, energies, quality and recipes. ``None`` is a dash, never a zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NONE = "–"
+SHARES = frozenset({"top1", "top5", "agreement", "auc"})
+"""quality metrics that people read in percent"""
+
+
+def size(amount: float | None) -> str:
+    """Bytes in the largest binary unit that keeps the number at one or more: ``226 KiB``."""
+    if amount is None:
+        return NONE
+    power = 0 if abs(amount) < 1024 else min(int(math.log2(abs(amount)) // 10), 4)
+    return f"{significant(amount / 1024**power)} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def milliseconds(amount: float | None) -> str:
+    """Milliseconds; below 0.1 in microseconds: ``0.84 ms``."""
+    if amount is None:
+        return NONE
+    return f"{significant(amount * 1000)} µs" if 0 < abs(amount) < 0.1 else f"{significant(amount)} ms"
+
+
+def millijoules(amount: float | None) -> str:
+    """Millijoules; below 0.1 in microjoules: ``1.3 mJ``."""
+    if amount is None:
+        return NONE
+    return f"{significant(amount * 1000)} µJ" if 0 < abs(amount) < 0.1 else f"{significant(amount)} mJ"
+
+
+def quality(metric: str, value: float | None) -> str:
+    """A quality value: in percent where the metric is a share, else as it is."""
+    if value is None:
+        return NONE
+    return f"{100 * value:.2f} %" if metric in SHARES else f"{value:.4g}"
+
+
+def drop(metric: str, value: float | None) -> str:
+    """What was lost against the original: ``−0.10 points`` is worse, ``+0.10 points`` better, ``±0`` equal."""
+    if value is None:
+        return NONE
+    amount = 100 * value if metric in SHARES else value
+    written = f"{abs(amount):.2f}" if metric in SHARES else f"{abs(amount):.4g}"
+    if not float(written):
+        return "±0"
+    return f"{'−' if amount > 0 else '+'}{written}{' points' if metric in SHARES else ''}"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio to the original: ``0.73×``."""
+    return NONE if value is None else f"{value:.2f}×"
+
+
+def recipe(steps: Sequence[Mapping[str, Any]] | None) -> str:
+    """The strategies in order: ``graph.optimize → quantize.static``."""
+    return " → ".join(str(step.get("strategy", "?")) for step in steps) if steps else "as it is"
+
+
+def parameters(steps: Sequence[Mapping[str, Any]] | None) -> str:
+    """Every parameter used, step by step: ``bits=8 per_channel=true · percentile=99.9``."""
+    written = [" ".join(f"{key}={_plain(value)}" for key, value in (step.get("params") or {}).items()) for step in steps or ()]
+    return " · ".join(text for text in written if text)
+
+
+def significant(value: float) -> str:
+    """Three significant digits without an exponent, thousands kept whole: ``0.84``, ``12.3``, ``1024``."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(_plain, value)) or "[]"
+    return "none" if value is None else str(value)
