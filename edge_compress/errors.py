@@ -26,6 +26,7 @@ How an error becomes a gRPC status or an exit code is decided elsewhere (``statu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class InvalidInput(EdgeCompressError):
     """What the user declared or sent is wrong."""
 
     @classmethod
-    def at(cls, field: str, read: object, expected: str, do: str = "") -> InvalidInput:
+    def at(cls, field: str, read: object, expected: str, do: str = "") -> Self:
         """Name the field, what was read, what was expected and, where it helps, what to do."""
         said = f"read {_shorten(read)}, expected {expected}" + (f"; {do}" if do else "")
         return cls(f"{field}: {said}", violations=(Violation(field, said),))

@@ -21,9 +21,7 @@ def main() -> int:
         made = {path.relative_to(scratch): path for path in Path(scratch).rglob("*_pb2*")}
         kept = {path.relative_to(ROOT): path for path in (ROOT / "edge_compress/api").rglob("*_pb2*") if path.suffix != ".pyc"}
         wrong = sorted(str(name) for name in made.keys() ^ kept.keys())
-        wrong += sorted(
-            str(name) for name in made.keys() & kept.keys() if not filecmp.cmp(made[name], kept[name], shallow=False)
-        )
+        wrong += sorted(str(name) for name in made.keys() & kept.keys() if not filecmp.cmp(made[name], kept[name], shallow=False))
     for name in wrong:
         print(f"{name} is not what the protos generate; run `make protos`", file=sys.stderr)
     return 1 if wrong else 0

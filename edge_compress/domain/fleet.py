@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -36,10 +37,7 @@ _FORWARD = [
 
 MOVES: dict[DeviceState, frozenset[DeviceState]] = {
     DeviceState.IDLE: frozenset({DeviceState.PREFLIGHT}),
-    **{
-        here: frozenset({there, DeviceState.ROLLING_BACK, DeviceState.PREFLIGHT})
-        for here, there in zip(_FORWARD, _FORWARD[1:], strict=False)
-    },
+    **{here: frozenset({there, DeviceState.ROLLING_BACK, DeviceState.PREFLIGHT}) for here, there in itertools.pairwise(_FORWARD)},
     DeviceState.COMMITTED: frozenset({DeviceState.PREFLIGHT, DeviceState.ROLLING_BACK}),
     DeviceState.ROLLING_BACK: frozenset({DeviceState.ROLLED_BACK}),
     DeviceState.ROLLED_BACK: frozenset({DeviceState.PREFLIGHT}),

@@ -20,14 +20,13 @@ class JobState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether nothing follows."""
         return not MOVES[self]
 
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset(
-        {JobState.SUCCEEDED, JobState.INFEASIBLE, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
-    ),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.INFEASIBLE, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.INFEASIBLE: frozenset(),
     JobState.FAILED: frozenset(),

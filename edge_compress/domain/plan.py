@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep
+
+_MOST_CANDIDATES = 24
+_NEAREST_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One strategy with bound parameters and what it is expected to do, as ratios (1.0: unchanged)."""
+
+    strategy: str
+    version: str
+    stage: str
+    params: Mapping[str, Any] = field(default_factory=dict, metadata={"free": True})
+    refused: str = ""
+    """why it is not to be tried; empty: it is"""
+    bytes_ratio: float = 1.0
+    download_ratio: float = 1.0
+    latency_ratio: float = 1.0
+    memory_ratio: float = 1.0
+    lossless: bool = False
+    golden_tolerance: float = 1e-3
+    index: int = 0
+    """position in a recipe"""
+
+    @property
+    def step(self) -> AppliedStep:
+        """The step as it is applied and reported."""
+        return AppliedStep(self.strategy, self.version, self.params)
 
 
 @dataclass(frozen=True)
@@ -24,6 +54,8 @@ class Candidate:
 
     steps: tuple[AppliedStep, ...]
     predicted: Prediction = Prediction()
+    lossless: bool = True
+    golden_tolerance: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,3 +76,87 @@ class Plan:
     objective: str
     candidates: tuple[Candidate, ...]
     refused: tuple[Refusal, ...] = ()
+
+
+def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
+    """Every pipeline that the proposals allow: the original; the graph stage; then at most one proposal of each later stage.
+
+    Pairs of two lossy stages are limited to the first proposals of each, which are the most promising by contract.
+    """
+    usable = [item for item in proposals if not item.refused]
+    by_stage = {
+        stage: [item for item in usable if item.stage == stage] for stage in ("graph", "structure", "sparsity", "precision")
+    }
+    prefix = tuple(_first_of_each(by_stage["graph"]))
+    found: list[tuple[Proposal, ...]] = [()]
+    if prefix:
+        found.append(prefix)
+    for stage in ("structure", "sparsity", "precision"):
+        found += [(*prefix, item) for item in by_stage[stage]]
+    thinner = _first_of_each(by_stage["structure"]) + _first_of_each(by_stage["sparsity"])
+    found += [(*prefix, thin, exact) for thin in thinner for exact in _first_of_each(by_stage["precision"])]
+    return found
+
+
+def draw_up(
+    model: str,
+    profile: str,
+    objective: str,
+    wanted: Iterable[tuple[Proposal, ...]],
+    refused: Iterable[Proposal],
+    predict: Callable[[tuple[Proposal, ...]], Prediction],
+    hopeless: Callable[[tuple[Proposal, ...], Prediction], tuple[float, str] | None],
+) -> Plan:
+    """Order the wanted pipelines and refuse the hopeless ones, keeping the nearest of those so that a goal that cannot be met
+    still leaves an artifact.
+
+    ``hopeless`` gives (how far, why) for a pipeline that cannot meet the profile, else None.
+    """
+    kept: list[tuple[float, Candidate]] = []
+    lost: list[tuple[float, Candidate, str]] = []
+    for steps in wanted:
+        predicted = predict(steps)
+        candidate = _candidate(steps, predicted)
+        verdict = hopeless(steps, predicted)
+        if verdict is None:
+            kept.append((_weight(predicted, objective), candidate))
+        else:
+            lost.append((verdict[0], candidate, verdict[1]))
+    kept.sort(key=lambda item: item[0])
+    lost.sort(key=lambda item: item[0])
+    candidates = [candidate for _, candidate in kept[:_MOST_CANDIDATES]]
+    if not candidates:
+        candidates = [candidate for far, candidate, _ in lost[:_NEAREST_KEPT] if far < float("inf")]
+    refusals = [Refusal((item.step,), item.refused) for item in refused]
+    refusals += [Refusal(one.steps, why, one.predicted) for _, one, why in lost if not _among(one.steps, candidates)]
+    refusals += [
+        Refusal(one.steps, f"only the {_MOST_CANDIDATES} most promising are tried", one.predicted)
+        for _, one in kept[_MOST_CANDIDATES:]
+    ]
+    return Plan(model, profile, objective, tuple(candidates), tuple(refusals))
+
+
+def _first_of_each(proposals: Sequence[Proposal]) -> list[Proposal]:
+    first: dict[str, Proposal] = {}
+    for item in proposals:
+        first.setdefault(item.strategy, item)
+    return list(first.values())
+
+
+def _candidate(steps: tuple[Proposal, ...], predicted: Prediction) -> Candidate:
+    tolerance = max((item.golden_tolerance for item in steps), default=1e-3)
+    return Candidate(tuple(item.step for item in steps), predicted, all(item.lossless for item in steps), tolerance)
+
+
+def _weight(predicted: Prediction, objective: str) -> float:
+    figures = {
+        "size": predicted.bytes,
+        "latency": predicted.latency_seconds,
+        "energy": predicted.energy_joules if predicted.energy_joules is not None else predicted.latency_seconds,
+    }
+    chosen = figures[objective]
+    return float(chosen if chosen is not None else predicted.bytes or 0)
+
+
+def _among(steps: tuple[AppliedStep, ...], candidates: Sequence[Candidate]) -> bool:
+    return any(item.steps == steps for item in candidates)

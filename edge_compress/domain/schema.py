@@ -68,15 +68,19 @@ class FieldFacts:
     meta: Mapping[str, Any]
 
 
-@functools.cache
-def fields_of(cls: type) -> tuple[FieldFacts, ...]:
+def fields_of(cls: Any) -> tuple[FieldFacts, ...]:
     """The fields of a dataclass in order, with their types resolved."""
+    return _read_fields(cls)
+
+
+@functools.cache
+def _read_fields(cls: Any) -> tuple[FieldFacts, ...]:
     hints = typing.get_type_hints(cls)
     facts = []
     for item in dataclasses.fields(cls):
         has_factory = item.default_factory is not dataclasses.MISSING
         required = item.default is dataclasses.MISSING and not has_factory
-        default = None if required else (item.default_factory() if has_factory else item.default)  # type: ignore[misc]  # guarded by has_factory
+        default = None if required else item.default_factory() if callable(item.default_factory) else item.default
         quantity = item.metadata.get("quantity")
         unit = item.metadata.get("unit") or (quantity.name if quantity else "")
         facts.append(
@@ -115,6 +119,11 @@ def encode(value: Any) -> Any:
                 plain[item.name] = _encode_value(current, item.meta)
         return plain
     return _encode_value(value, {})
+
+
+def encode_all(value: Any) -> dict[str, Any]:
+    """As ``encode``, with the fields at their default too: everything that was used."""
+    return {item.name: _encode_value(getattr(value, item.name), item.meta) for item in fields_of(type(value))}
 
 
 def json_schema(cls: type) -> dict[str, Any]:

@@ -137,7 +137,9 @@ class ModelData:
 class QualityGoal:
     """How quality is measured and how much of it may be lost."""
 
-    metric: str = spec_field("top1, top5, agreement, cosine, mse, auc, or a plugin's; absent: top1 with labels, agreement without", default="")
+    metric: str = spec_field(
+        "top1, top5, agreement, cosine, mse, auc, or a plugin's; absent: top1 with labels, agreement without", default=""
+    )
     max_drop: float = spec_field("largest absolute loss, as a fraction: 0.01 is one percentage point", default=0.01, minimum=0.0)
 
 
@@ -249,6 +251,7 @@ class DeviceProfile:
 
     @property
     def name(self) -> str:
+        """Its name, unique within its kind."""
         return self.metadata.name
 
 
@@ -261,6 +264,7 @@ class Model:
 
     @property
     def name(self) -> str:
+        """Its name, unique within its kind."""
         return self.metadata.name
 
 
@@ -273,6 +277,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
+        """Its name, unique within its kind."""
         return self.metadata.name
 
 
@@ -285,6 +290,7 @@ class Deployment:
 
     @property
     def name(self) -> str:
+        """Its name, unique within its kind."""
         return self.metadata.name
 
 
@@ -311,7 +317,9 @@ def parse_resource(document: object) -> Resource:
         raise InvalidSpec.at("apiVersion", version, API_VERSION)
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise unknown_name("kind", str(kind), KINDS, "kind") if kind else InvalidSpec.at("kind", None, f"one of {', '.join(KINDS)}")
+        raise (
+            unknown_name("kind", str(kind), KINDS, "kind") if kind else InvalidSpec.at("kind", None, f"one of {', '.join(KINDS)}")
+        )
     body = {"metadata": document.get("metadata"), "spec": document.get("spec") or {}}
     return decode(KINDS[kind], body)
 
@@ -338,4 +346,6 @@ def document_schema() -> dict[str, Any]:
 def check_name(name: str, field: str) -> None:
     """Refuse a name that could not be a file name, a label value and a URL part at once."""
     if not isinstance(name, str) or not _NAME.match(name) or ".." in name:
-        raise InvalidSpec.at(field, name, "lower case letters, digits, '-', '_', '.', starting and ending with a letter or digit, at most 63")
+        raise InvalidSpec.at(
+            field, name, "lower case letters, digits, '-', '_', '.', starting and ending with a letter or digit, at most 63"
+        )

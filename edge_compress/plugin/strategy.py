@@ -62,6 +62,7 @@ class Support:
 
     @staticmethod
     def yes() -> Support:
+        """It applies."""
         return Support(True)
 
     @staticmethod

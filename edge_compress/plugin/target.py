@@ -41,6 +41,9 @@ class Target(abc.ABC):
     def convert(self, model: onnx.ModelProto, context: Context) -> bytes:
         """The artifact's bytes; deterministic."""
 
+    def warm(self) -> None:  # noqa: B027  # optional by design: a runtime without set-up has nothing to do
+        """Import the runtime and let it set itself up, so that what a model adds to it can be measured. Default: nothing."""
+
     @abc.abstractmethod
     def open(self, path: Path, threads: int) -> Runner:
         """Load an artifact under the settings an agent uses. Imports the runtime on use, not on load of the plugin."""

@@ -1,0 +1,1 @@
+"""Runs plans: strategy steps and measurements in child processes with limits, results cached by content."""

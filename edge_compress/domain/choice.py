@@ -1,0 +1,91 @@
+"""Which measured candidate a profile gets, why the others lost, and how far off the nearest is when none will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_compress.domain.artifact import CandidateResult, Measurement, Verdict
+from edge_compress.domain.cost import excesses
+from edge_compress.domain.spec import DeviceProfileSpec
+
+_TIE = 0.03
+"""figures closer than this are the same: timing noise does not choose"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The verdict with every candidate's fate written down."""
+
+    verdict: Verdict
+    binding_constraint: str | None
+    gap: str | None
+    chosen: CandidateResult | None
+    candidates: tuple[CandidateResult, ...]
+
+
+def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, max_drop: float, objective: str) -> Choice:
+    """Pick by the objective among the candidates that keep every limit; else the nearest one, as INFEASIBLE.
+
+    ``results`` with state "measured" are judged; the others pass through as they are.
+    """
+    measured = [item for item in results if item.state == "measured"]
+    over = {id(item): excesses(item.measurement, profile, max_drop) for item in measured}
+    good = [item for item in measured if not over[id(item)] and item.measurement.latency is not None]
+    if good:
+        best = _best(good, objective)
+        fates = [_fate(item, best, over.get(id(item), ()), objective) for item in results]
+        chosen = next(item for item in fates if item.state == "chosen")
+        return Choice(Verdict.FEASIBLE, None, None, chosen, tuple(fates))
+    if not measured:
+        return Choice(Verdict.INFEASIBLE, _why_nothing_ran(results), "no candidate could be run", None, tuple(results))
+    nearest = min(measured, key=lambda item: sum(excess.times - 1 for excess in over[id(item)]) or float("inf"))
+    worst = max(over[id(nearest)], key=lambda excess: excess.times, default=None)
+    fates = [
+        replace(item, state="chosen", why="nearest to the goals: " + "; ".join(excess.words for excess in over[id(item)]))
+        if item is nearest
+        else _fate(item, nearest, over.get(id(item), ()), objective)
+        for item in results
+    ]
+    chosen = next(item for item in fates if item.state == "chosen")
+    constraint = worst.constraint if worst else None
+    return Choice(Verdict.INFEASIBLE, constraint, worst.words if worst else None, chosen, tuple(fates))
+
+
+def figure(measurement: Measurement, objective: str) -> float:
+    """What an objective makes small. Ratios to float where they are known, since they hold while the machine drifts; energy
+    without declared watts follows processor time, to which it is proportional."""
+    if objective == "size" or measurement.latency is None:
+        return float(measurement.bytes)
+    if objective == "energy" and measurement.latency.cpu_seconds is not None:
+        return measurement.latency.cpu_seconds
+    ratio = measurement.latency.ratio_to_float
+    return ratio if ratio is not None else measurement.latency.p50
+
+
+def _best(good: Sequence[CandidateResult], objective: str) -> CandidateResult:
+    lowest = min(figure(item.measurement, objective) for item in good)
+    ties = [item for item in good if figure(item.measurement, objective) <= lowest * (1 + _TIE)]
+    return min(ties, key=lambda item: (item.measurement.download_bytes or item.measurement.bytes, len(item.steps), _drop(item)))
+
+
+def _drop(item: CandidateResult) -> float:
+    return item.measurement.quality.drop if item.measurement.quality else 0.0
+
+
+def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[object], objective: str) -> CandidateResult:
+    if item is best:
+        return replace(item, state="chosen", why=f"best {objective} among those that keep every limit")
+    if item.state != "measured":
+        return item
+    if over:
+        words = "; ".join(getattr(excess, "words", "") for excess in over)
+        return replace(item, state="lost", why=words)
+    mine, theirs = figure(item.measurement, objective), figure(best.measurement, objective)
+    if mine <= theirs * (1 + _TIE):
+        return replace(item, state="lost", why=f"same {objective} within {_TIE:.0%}, but a larger download or more steps")
+    return replace(item, state="lost", why=f"{objective} is {mine / theirs:.2f} times the chosen one's")
+
+
+def _why_nothing_ran(results: Sequence[CandidateResult]) -> str:
+    return "runtime" if any(item.state == "failed" for item in results) else "precision"

@@ -1,0 +1,132 @@
+"""What a model should cost on a device before it is run there, and how a measured candidate stands against a profile's limits.
+
+Latency is a roofline (Williams, Waterman, Patterson 2009): each layer takes the longer of its arithmetic and its memory
+traffic. Energy is processor time times declared watts, marked as an estimate. Where a profile declares nothing, there is no
+prediction rather than a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edge_compress.domain.artifact import Energy, Latency, Measurement, Source
+from edge_compress.domain.model import ModelFacts
+from edge_compress.domain.plan import Prediction, Proposal
+from edge_compress.domain.quantity import BYTES, SECONDS, WATTS
+from edge_compress.domain.spec import DeviceProfileSpec
+
+ESTIMATE = "estimate"
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A limit that is not kept. ``times`` is how many times over the limit the figure is (above 1)."""
+
+    constraint: str
+    times: float
+    words: str
+
+
+def float_seconds(facts: ModelFacts, profile: DeviceProfileSpec) -> float | None:
+    """Roofline seconds of one float inference; None unless the profile declares its float arithmetic."""
+    rate, bandwidth = profile.compute.fp32, profile.compute.memory_bandwidth
+    if rate is None:
+        return None
+    seconds = 0.0
+    for layer in facts.layers:
+        arithmetic = 2 * layer.macs / (rate * profile.threads)
+        traffic = (layer.weight_bytes + 2 * layer.activation_bytes) / bandwidth if bandwidth else 0.0
+        seconds += max(arithmetic, traffic)
+    return seconds
+
+
+def predict(facts: ModelFacts, profile: DeviceProfileSpec, steps: tuple[Proposal, ...]) -> Prediction:
+    """What a pipeline should cost: the float original's figures times what each step is expected to do."""
+    size, download, speed, memory = 1.0, 1.0, 1.0, 1.0
+    for step in steps:
+        size *= step.bytes_ratio
+        download *= step.download_ratio
+        speed *= step.latency_ratio
+        memory *= step.memory_ratio
+    base = float_seconds(facts, profile)
+    seconds = None if base is None else base * speed
+    watts = profile.compute.watts_per_core
+    return Prediction(
+        bytes=round(facts.bytes * size),
+        download_bytes=round(facts.bytes * 0.92 * download),  # float weights under zstd, as measured on trained networks
+        latency_seconds=seconds,
+        memory_bytes=round((facts.weight_bytes + facts.peak_activation_bytes) * memory),
+        energy_joules=None if seconds is None or watts is None else seconds * profile.threads * watts,
+    )
+
+
+def on_device(measured: Measurement, facts: ModelFacts, profile: DeviceProfileSpec) -> Measurement:
+    """A measurement made here as it should be on the device: latency by the roofline times the measured ratio to float, where
+    the profile declares its arithmetic; and energy from processor time and declared watts."""
+    here = measured.latency
+    if here is None:
+        return measured
+    base, watts = float_seconds(facts, profile), profile.compute.watts_per_core
+    latency, busy = here, here.cpu_seconds
+    if base is not None and here.ratio_to_float is not None:
+        p50 = base * here.ratio_to_float
+        latency = Latency(p50, p50 * here.p95 / here.p50, Source.PREDICTED.value, here.ratio_to_float)
+        busy = p50 * profile.threads
+    energy = Energy() if watts is None or busy is None else Energy(busy * watts, ESTIMATE)
+    return replace(measured, latency=latency, energy=energy)
+
+
+def excesses(measured: Measurement, profile: DeviceProfileSpec, max_drop: float) -> tuple[Excess, ...]:
+    """Every limit that a measurement does not keep; what was not measured is not judged."""
+    found = [_quality(measured, max_drop)]
+    found.append(_over("storage", measured.bytes, profile.storage, BYTES.format))
+    found.append(_over("memory", measured.peak_memory_bytes, profile.memory, BYTES.format))
+    if measured.latency is not None:
+        found.append(_over("latency_p95", measured.latency.p95, profile.latency_p95, _seconds))
+        if profile.rate is not None:
+            found.append(_over("rate", measured.latency.p50, 1 / profile.rate, _seconds))
+        found.append(_over("power_budget", mean_watts(measured, profile), profile.power_budget, _watts))
+    return tuple(item for item in found if item is not None)
+
+
+def predicted_excesses(predicted: Prediction, profile: DeviceProfileSpec, margin: float = 1.5) -> tuple[Excess, ...]:
+    """Limits that a prediction misses by more than ``margin``, which allows for the prediction's own error."""
+    measured = Measurement(
+        bytes=predicted.bytes or 0,
+        peak_memory_bytes=predicted.memory_bytes,
+        latency=None if predicted.latency_seconds is None else Latency(predicted.latency_seconds, predicted.latency_seconds),
+        energy=Energy(predicted.energy_joules, ESTIMATE if predicted.energy_joules is not None else None),
+    )
+    return tuple(item for item in excesses(measured, profile, max_drop=1.0) if item.times > margin)
+
+
+def mean_watts(measured: Measurement, profile: DeviceProfileSpec) -> float | None:
+    """Mean power at the asked rate (continuous without one); None when energy or latency is unknown."""
+    if measured.energy.joules is None or measured.latency is None:
+        return None
+    rate = profile.rate if profile.rate is not None else 1 / measured.latency.p50
+    return measured.energy.joules * rate
+
+
+def _quality(measured: Measurement, max_drop: float) -> Excess | None:
+    quality = measured.quality
+    if quality is None or quality.drop <= max_drop + 1e-9:
+        return None
+    words = f"{quality.metric} drops by {quality.drop:.4f}, {quality.drop - max_drop:.4f} over the {max_drop:g} allowed"
+    return Excess("quality", 1 + (quality.drop - max_drop) / max(max_drop, 0.001), words)
+
+
+def _over(constraint: str, value: float | None, limit: float | None, show: object) -> Excess | None:
+    if value is None or limit is None or value <= limit:
+        return None
+    text = show if callable(show) else str
+    times = value / limit
+    return Excess(constraint, times, f"{constraint} {text(value)} is {times:.2f} times the {text(limit)} allowed")
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.3g}ms" if value < 1 else SECONDS.format(round(value, 3))
+
+
+def _watts(value: float) -> str:
+    return WATTS.format(float(f"{value:.3g}"))

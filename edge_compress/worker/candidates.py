@@ -1,0 +1,297 @@
+"""Makes and measures the candidates of one (model, profile) pair: steps, conversion, quality, latency, memory, golden vectors.
+
+Every piece goes through ``StepRunner``, so that pairs that share a piece pay for it once. A candidate that fails is a ``Tried``
+with state "failed" and why; only a cancelled run raises.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from edge_compress.domain.artifact import AppliedStep, Latency, Measurement, Quality
+from edge_compress.domain.cost import excesses
+from edge_compress.domain.model import ModelFacts
+from edge_compress.domain.plan import Candidate
+from edge_compress.domain.schema import encode
+from edge_compress.encoding import packed_bytes
+from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed
+from edge_compress.plugin.registry import Registry
+from edge_compress.store.interface import Store
+from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
+from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, version_of, versions_of
+
+if TYPE_CHECKING:
+    from edge_compress.worker.engine import WorkerSettings
+
+_BATCH_BYTES = 64 * 2**20
+_FULLY_MEASURED_WHEN_NONE_FITS = 3
+ORIGINAL = Candidate(())
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate and how far it got. ``state`` is measured, failed or skipped."""
+
+    candidate: Candidate
+    state: str = "measured"
+    why: str = ""
+    measurement: Measurement = Measurement()
+    log: tuple[str, ...] = ()
+
+
+class CandidateRunner:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        steps: StepRunner,
+        registry: Registry,
+        request: PairRequest,
+        facts: ModelFacts,
+        metric: str,
+        samples: int,
+        settings: WorkerSettings,
+        observe: Callable[[str, str, float], None],
+    ) -> None:
+        self._store, self._steps, self._registry = store, steps, registry
+        self._request, self._facts, self._metric, self._samples = request, facts, metric, samples
+        self._settings, self._observe = settings, observe
+        self._target = registry.target(request.profile.spec.runtime)
+        self._target_plugin = registry.plugin_of("target", self._target.name)
+        self._role = evaluation_role(request.model)
+        self._baseline: Measurement | None = None
+
+    def baseline(self, run: Run) -> Measurement:
+        """The float original in the target's format, with its quality."""
+        if self._baseline is None:
+            run.progress(0.0, "measuring the original")
+            made = self._convert(ORIGINAL, model_digest(self._request.model), run)
+            self._baseline = Measurement(made["sha256"], made["bytes"], quality=self._quality(made["sha256"], None, run))
+        return self._baseline
+
+    def attempt(self, candidate: Candidate, run: Run) -> Tried:
+        """Make a candidate and measure its quality."""
+        try:
+            sha256 = model_digest(self._request.model)
+            for step in candidate.steps:
+                sha256 = self._apply(step, sha256, run)
+            made = self._convert(candidate, sha256, run)
+            reference = self.baseline(run).quality
+            quality = self._quality(made["sha256"], reference, run)
+            download = packed_bytes(self._store.blobs.path(made["sha256"]))
+            return Tried(candidate, measurement=Measurement(made["sha256"], made["bytes"], download, quality))
+        except Cancelled:
+            raise
+        except StepFailed as error:
+            return Tried(candidate, "failed", f"{error.reason}: {error}", log=error.log)
+        except EdgeCompressError as error:
+            return Tried(candidate, "failed", str(error))
+
+    def measure(self, tried: Sequence[Tried], max_drop: float, run: Run) -> list[Tried]:
+        """Latency and memory of the candidates still in the running; where none is, of the nearest ones."""
+        judged = [item for item in tried if item.state == "measured"]
+        over = {id(item): excesses(item.measurement, self._request.profile.spec, max_drop) for item in judged}
+        promising = [item for item in judged if not over[id(item)]]
+        if not promising:
+            far = sorted(judged, key=lambda item: sum(excess.times for excess in over[id(item)]))
+            promising = far[:_FULLY_MEASURED_WHEN_NONE_FITS]
+        chosen = {id(item) for item in promising}
+        digests = [item.measurement.sha256 for item in promising]
+        latencies = self._latencies(digests, run) if digests else {}
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="memory") as pool:
+            memories = list(pool.map(lambda sha256: self._memory(sha256, run), digests))
+        peaks = dict(zip(digests, memories, strict=True))
+        return [
+            replace(
+                item,
+                measurement=replace(
+                    item.measurement,
+                    latency=latencies[item.measurement.sha256],
+                    peak_memory_bytes=peaks[item.measurement.sha256],
+                ),
+            )
+            if id(item) in chosen
+            else item
+            for item in tried
+        ]
+
+    def float_measurement(self, run: Run) -> Measurement:
+        """The original with everything measured; its size is that of the file the user gave."""
+        baseline = self.baseline(run)
+        latency = self._latencies([baseline.sha256], run)[baseline.sha256]
+        peak = self._memory(baseline.sha256, run)
+        return replace(baseline, sha256=self._facts.sha256, bytes=self._facts.bytes, latency=latency, peak_memory_bytes=peak)
+
+    def golden(self, made: Tried, count: int, run: Run) -> Mapping[str, Any]:
+        """Golden vectors of an artifact from real samples: sha256, bytes, samples, largest output magnitude."""
+        sha256 = made.measurement.sha256
+        outputs = [encode(item) for item in self._facts.outputs]
+        arguments = {
+            "plugin": self._target_plugin,
+            "target": self._target.name,
+            "artifact": self._path(sha256),
+            "outputs": outputs,
+            "samples": self._source(self._role),
+            "count": count,
+        }
+        decides = {"artifact": sha256, "count": count, **self._data_key(self._role), **self._target_key()}
+        return self._steps.result(Work("golden", decides, arguments, self._settings.step), run)
+
+    # -- pieces -----------------------------------------------------------------------------------------------------------
+
+    def _apply(self, step: AppliedStep, model: str, run: Run) -> str:
+        strategy = self._registry.strategy(step.strategy)
+        plugin = self._registry.plugin_of("strategy", step.strategy)
+        record = next(item for item in self._registry.records if item.name == plugin)
+        requires = strategy.requires
+        roles = [
+            role
+            for role, needed in (("calibration", requires.calibration or requires.training), ("training", requires.training))
+            if needed
+        ]
+        decides = {
+            "strategy": [step.strategy, step.version, record.distribution, record.version],
+            "params": dict(step.params),
+            "model": model,
+            "teacher": self._facts.sha256 if requires.training else "",
+            "seed": self._request.seed,
+            "data": {role: data_decides(self._request.model, role, self._facts) for role in roles},
+            "versions": versions_of(strategy.libraries),
+        }
+        arguments = {
+            "plugin": plugin,
+            "strategy": step.strategy,
+            "params": dict(step.params),
+            "model": self._path(model),
+            "teacher": self._path(self._facts.sha256),
+            "seed": self._request.seed,
+            **{role: self._source(role) for role in roles},
+        }
+        started = time.monotonic()
+        try:
+            value = self._steps.result(Work("step", decides, arguments, self._settings.step), run)
+        except EdgeCompressError as error:
+            outcome = "cancelled" if isinstance(error, Cancelled) else getattr(error, "reason", "error")
+            self._observe(step.strategy, outcome, time.monotonic() - started)
+            raise
+        self._observe(step.strategy, "ok", time.monotonic() - started)
+        return str(value["sha256"])
+
+    def _convert(self, candidate: Candidate, model: str, run: Run) -> Mapping[str, Any]:
+        original = candidate is ORIGINAL or not candidate.steps
+        lossless = candidate.lossless and not original
+        teacher = "" if original else self.baseline(run).sha256
+        decides = {"model": model, "original": self._facts.sha256, "lossless": lossless, **self._target_key()}
+        arguments = {
+            "plugin": self._target_plugin,
+            "target": self._target.name,
+            "model": self._path(model),
+            "original": self._facts.to_json(),
+            "teacher": self._path(self._facts.sha256),
+            "teacher_artifact": self._path(teacher) if teacher else "",
+            "lossless": lossless,
+            "samples": self._source(self._role),
+        }
+        return self._steps.result(Work("convert", decides, arguments, self._settings.step), run)
+
+    def _quality(self, sha256: str, reference: Quality | None, run: Run) -> Quality:
+        metric = self._registry.quality_metric(self._metric)
+        plugin = self._registry.plugin_of("quality metric", self._metric)
+        baseline = sha256 if reference is None or self._baseline is None else self._baseline.sha256
+        record = next(item for item in self._registry.records if item.name == plugin)
+        decides = {
+            "artifact": sha256,
+            "reference": baseline if metric.needs_reference else "",
+            "metric": [self._metric, record.distribution, record.version],
+            **self._data_key(self._role),
+            **self._target_key(),
+        }
+        arguments = {
+            "plugins": sorted({self._target_plugin, plugin}),
+            "target": self._target.name,
+            "metric": self._metric,
+            "artifact": self._path(sha256),
+            "reference": self._path(baseline),
+            "samples": self._source(self._role),
+            "batch_size": self._batch_size(),
+            "count": self._samples,
+        }
+        value = self._steps.result(Work("quality", decides, arguments, self._settings.step), run)
+        low, high = value["confidence95"]
+        before = value["value"] if reference is None else reference.value
+        drop = before - value["value"] if metric.higher_is_better else value["value"] - before
+        return Quality(self._metric, before, value["value"], drop, value["samples"], (low, high))
+
+    def _latencies(self, digests: Sequence[str], run: Run) -> dict[str, Latency]:
+        """Time artifacts together with the original; those timed before under the same settings are not timed again."""
+        baseline = self.baseline(run).sha256
+        wanted = list(dict.fromkeys([baseline, *digests]))
+        known = {sha256: self._steps.cached(self._latency_key(sha256)) for sha256 in wanted}
+        fresh = [sha256 for sha256 in wanted if known[sha256] is None]
+        if fresh:
+            timed = self._time(list(dict.fromkeys([baseline, *fresh])), run)
+            for sha256 in fresh:
+                self._store.put_step(self._latency_key(sha256), timed[sha256])
+                known[sha256] = timed[sha256]
+        return {
+            sha256: Latency(value["p50"], value["p95"], ratio_to_float=value["ratio_to_float"], cpu_seconds=value["cpu_seconds"])
+            for sha256, value in known.items()
+            if value is not None
+        }
+
+    def _time(self, digests: Sequence[str], run: Run) -> Mapping[str, Any]:
+        threads = self._request.profile.spec.threads
+        seconds = self._settings.timing_seconds
+        arguments = {
+            "plugins": [self._target_plugin],
+            "artifacts": [{"id": item, "target": self._target.name, "path": self._path(item)} for item in digests],
+            "threads": threads,
+            "seconds": seconds,
+            "samples": self._source(self._role),
+        }
+        decides = {"artifacts": list(digests), "threads": threads, "machine": this_machine(), **self._target_key()}
+        return self._steps.result(Work("latency", decides, arguments, self._settings.step, cores=threads), run)
+
+    def _latency_key(self, sha256: str) -> str:
+        threads = self._request.profile.spec.threads
+        baseline = self._baseline.sha256 if self._baseline else ""
+        decides = {"artifact": sha256, "baseline": baseline, "threads": threads, "machine": this_machine(), **self._target_key()}
+        return f"latency-of/{digest(decides)}"
+
+    def _memory(self, sha256: str, run: Run) -> int:
+        threads = self._request.profile.spec.threads
+        decides = {"artifact": sha256, "threads": threads, "machine": this_machine(), **self._target_key()}
+        arguments = {
+            "plugins": [self._target_plugin],
+            "target": self._target.name,
+            "artifact": self._path(sha256),
+            "threads": threads,
+            "samples": self._source(self._role),
+        }
+        value = self._steps.result(Work("memory", decides, arguments, self._settings.step), run)
+        return int(value["peak_memory_bytes"])
+
+    def _batch_size(self) -> int:
+        if not self._facts.batch_free:
+            return 1
+        one = max(self._facts.peak_activation_bytes, 1)
+        return max(1, min(64, _BATCH_BYTES // one))
+
+    def _target_key(self) -> dict[str, Any]:
+        versions = versions_of(self._target.libraries)
+        return {"target": [self._target.name, self._target.version, version_of("edge-compress"), versions]}
+
+    def _data_key(self, role: str) -> dict[str, Any]:
+        return {"samples": data_decides(self._request.model, role, self._facts)}
+
+    def _source(self, role: str) -> dict[str, Any] | None:
+        return source(self._request.model, role, self._facts, self._store.blobs)
+
+    def _path(self, sha256: str) -> str:
+        return str(self._store.blobs.path(sha256))

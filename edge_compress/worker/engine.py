@@ -1,0 +1,417 @@
+"""The compression engine: facts, plans, and the running of a plan to a verdict for one (model, profile) pair.
+
+It decides nothing itself: ``domain.plan`` says what to try, ``domain.choice`` what won. It keeps no state but the store's:
+stopped anywhere, it goes on from the steps that were finished.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edge_compress.domain.artifact import (
+    Artifact,
+    CandidateResult,
+    GoldenVectors,
+    Measurement,
+    Outcome,
+)
+from edge_compress.domain.choice import choose
+from edge_compress.domain.cost import on_device, predict, predicted_excesses
+from edge_compress.domain.model import DataFacts, ModelFacts
+from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines
+from edge_compress.domain.schema import decode, encode
+from edge_compress.domain.spec import DeviceProfileSpec, Model, ModelData
+from edge_compress.errors import StepFailed
+from edge_compress.plugin.registry import Registry
+from edge_compress.store.interface import Store
+from edge_compress.worker.candidates import CandidateRunner, Tried
+from edge_compress.worker.cores import Cores
+from edge_compress.worker.inputs import (
+    PairRequest,
+    data_decides,
+    evaluation_role,
+    have,
+    metric_name,
+    model_digest,
+    source,
+)
+from edge_compress.worker.spawn import ChildLimits
+from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, versions_of
+
+__all__ = ["Engine", "PairRequest", "PairResult", "WorkerSettings"]
+
+_CORE_LIBRARIES = ("edge-compress", "onnx", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Limits of the worker. Seconds and bytes."""
+
+    step: ChildLimits = ChildLimits()
+    check: ChildLimits = ChildLimits(seconds=120)
+    propose: ChildLimits = ChildLimits(seconds=30, memory_bytes=2 * 2**30)
+    max_model_bytes: int = 2 * 2**30
+    timing_seconds: float = 0.8
+    golden_samples: int = 4
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The outcome, and the artifact to publish: for INFEASIBLE the nearest one, None when nothing could be made."""
+
+    outcome: Outcome
+    artifact: Artifact | None
+
+
+class Engine:
+    """See the module. Every method blocks and may be called from any thread."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        scratch: Path,
+        settings: WorkerSettings | None = None,
+        observe: Callable[[str, str, float], None] = lambda strategy, outcome, seconds: None,
+        cores: Cores | None = None,
+    ) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._store, self._registry, self._observe = store, registry, observe
+        self._settings = settings or WorkerSettings()
+        self._cores = cores or Cores()
+        self.steps = StepRunner(store, scratch, self._cores)
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Stop everything that runs; finished steps stay."""
+        self._closing.set()
+
+    def facts(self, sha256: str) -> ModelFacts:
+        """Check an uploaded model in a child process and tell its facts. Raises InvalidModel, TooLarge."""
+        limit = self._settings.max_model_bytes
+        decides = {"model": sha256, "max_bytes": limit, "versions": versions_of(_CORE_LIBRARIES)}
+        arguments = {"path": str(self._store.blobs.path(sha256)), "max_bytes": limit}
+        value = self._do(Work("facts", decides, arguments, self._settings.check))
+        plain = {**{key: value[key] for key in value if key != "seconds"}, "sha256": sha256}
+        return ModelFacts.from_json(plain)
+
+    def check_data(self, model: Model) -> dict[str, DataFacts]:
+        """Check every data file against the model. Raises InvalidData naming ``spec.data.<role>``."""
+        facts = self.facts(model_digest(model))
+        evaluation = evaluation_role(model)
+        found = {}
+        for role in ModelData.ROLES:
+            plain = source(model, role, facts, self._store.blobs)
+            if plain is None:
+                continue
+            needs = role == evaluation and self._needs_labels(model)
+            decides = {"data": data_decides(model, role, facts), "outputs": encode(facts)["outputs"], "labels": needs}
+            arguments = {"source": plain, "needs_labels": needs, "model": facts.to_json()}
+            value = dict(self._do(Work("data", decides, arguments, self._settings.check)))
+            value.pop("seconds", None)
+            found[role] = decode(DataFacts, value, "data")
+        return found
+
+    def key(self, request: PairRequest) -> str:
+        """Digest of everything that decides the outcome; equal keys are the same work."""
+        plugins = [(item.name, item.distribution, item.version) for item in self._registry.records if not item.error]
+        model = request.model.spec
+        return digest(
+            {
+                "files": {path: getattr(model.file(path), "sha256", "") for path in sorted(model.paths().values())},
+                "model": encode(replace(model, files=())),
+                "profile": encode(request.profile.spec),
+                "recipe": encode(request.recipe.spec) if request.recipe else "auto",
+                "objective": request.objective,
+                "seed": request.seed,
+                "plugins": sorted(plugins),
+                "versions": versions_of(_CORE_LIBRARIES),
+                "machine": this_machine(),
+            }
+        )
+
+    def plan(self, request: PairRequest, facts: ModelFacts | None = None) -> Plan:
+        """What would be tried, with predictions and refusals. Runs no step and changes nothing."""
+        if facts is not None:
+            known = [role for role in ModelData.ROLES if getattr(request.model.spec.data, role)]
+            return self._plan(request, facts, [*known, "labels"], Run(self._closing))[0]
+        model = request.model
+        return self._plan(request, self.facts(model_digest(model)), have(model, self.check_data(model)), Run(self._closing))[0]
+
+    def run(
+        self,
+        request: PairRequest,
+        *,
+        progress: Callable[[float, str], None] = lambda fraction, message: None,
+        cancelled: threading.Event | None = None,
+        budget_seconds: float | None = None,
+    ) -> PairResult:
+        """Run a plan to its verdict. Raises Cancelled, InvalidModel, InvalidData; a failing candidate is no error."""
+        started = time.monotonic()
+        run = Run(_either(cancelled, self._closing), progress)
+        key = f"outcome/{self.key(request)}"
+        if (known := self._known(key)) is not None:
+            progress(1.0, "already known")
+            return known
+        facts, data = self.facts(model_digest(request.model)), self.check_data(request.model)
+        plan, support = self._plan(request, facts, have(request.model, data), run)
+        deadline = None if budget_seconds is None else started + budget_seconds
+        runner = CandidateRunner(
+            store=self._store,
+            steps=self.steps,
+            registry=self._registry,
+            request=request,
+            facts=facts,
+            metric=metric_name(request.model, data),
+            samples=data[evaluation_role(request.model)].samples,
+            settings=self._settings,
+            observe=self._observe,
+        )
+        tried = self._try_all(runner, plan, run, deadline) if not support else []
+        result = self._conclude(request, runner, plan, tried, support, facts, run, started)
+        if not any(item.state == "skipped" for item in result.outcome.candidates):
+            self._remember(key, result)
+        progress(1.0, result.outcome.verdict)
+        return result
+
+    # -- planning ---------------------------------------------------------------------------------------------------------
+
+    def _plan(self, request: PairRequest, facts: ModelFacts, have_: Sequence[str], run: Run) -> tuple[Plan, str]:
+        """The plan, and why the runtime cannot take the model at all (empty: it can)."""
+        profile = request.profile.spec
+        target = self._registry.target(profile.runtime)
+        support = target.supports(facts, profile)
+        proposals, broken = self._proposals(request, facts, have_, run)
+        usable = [item for item in proposals if not item.refused]
+        wanted = pipelines(proposals) if request.recipe is None else [tuple(sorted(usable, key=lambda item: item.index))]
+        refused = [*broken, *(item for item in proposals if item.refused)]
+        if request.recipe is not None and refused:
+            wanted = []
+        plan = draw_up(
+            request.model.name,
+            request.profile.name,
+            request.objective,
+            wanted,
+            refused,
+            lambda steps: predict(facts, profile, steps),
+            lambda steps, predicted: _hopeless(steps, predicted, profile, facts),
+        )
+        return plan, "" if support.ok else f"{target.name} cannot take this model, because {support.reason}"
+
+    def _proposals(
+        self, request: PairRequest, facts: ModelFacts, have_: Sequence[str], run: Run
+    ) -> tuple[list[Proposal], list[Proposal]]:
+        """Ask each plugin in a child process of its own; one that crashes or hangs there is refused with what happened."""
+        steps = None
+        if request.recipe is not None:
+            steps = [
+                {"strategy": item.strategy, "params": dict(item.params), "index": index}
+                for index, item in enumerate(request.recipe.spec.steps)
+            ]
+            for index, item in enumerate(request.recipe.spec.steps):
+                self._registry.strategy(item.strategy, f"spec.steps[{index}].strategy")
+        found: list[Proposal] = []
+        broken: list[Proposal] = []
+        for record in self._registry.records:
+            asked = None if steps is None else [item for item in steps if item["strategy"] in record.strategies]
+            if not record.strategies or asked == []:
+                continue
+            try:
+                found += self._ask(record, facts, request.profile.spec, have_, asked, run)
+            except StepFailed as error:
+                broken += [
+                    Proposal(name, "", "graph", refused=f"its plugin failed when asked: {error}") for name in record.strategies
+                ]
+        return found, broken
+
+    def _ask(
+        self, record: Any, facts: ModelFacts, profile: DeviceProfileSpec, have_: Sequence[str], steps: Any, run: Run
+    ) -> list[Proposal]:
+        arguments = {
+            "plugin": record.name,
+            "model": facts.to_json(),
+            "profile": encode(profile),
+            "have": sorted(have_),
+            "steps": steps,
+        }
+        strategies = {name: self._registry.strategies[name].version for name in record.strategies}
+        decides = {**arguments, "plugin": [record.name, record.distribution, record.version], "strategies": strategies}
+        value = self.steps.result(Work("propose", decides, arguments, self._settings.propose), run)
+        return [decode(Proposal, item, "proposal") for item in value["proposals"]]
+
+    # -- running ----------------------------------------------------------------------------------------------------------
+
+    def _try_all(self, runner: CandidateRunner, plan: Plan, run: Run, deadline: float | None) -> list[Tried]:
+        """Make and judge every candidate of a plan, in its order, as many at a time as there are cores."""
+        done = 0
+        lock = threading.Lock()
+
+        def attempt(candidate: Candidate) -> Tried:
+            nonlocal done
+            if deadline is not None and time.monotonic() > deadline:
+                return Tried(candidate, state="skipped", why="the time budget ended before its turn")
+            tried = runner.attempt(candidate, Run(run.cancelled))
+            with lock:
+                done += 1
+                run.progress(0.8 * done / len(plan.candidates), f"tried {done} of {len(plan.candidates)} candidates")
+            return tried
+
+        runner.baseline(run)
+        with ThreadPoolExecutor(max_workers=len(self._cores), thread_name_prefix="candidate") as pool:
+            futures = [pool.submit(attempt, candidate) for candidate in plan.candidates]
+            return [future.result() for future in futures]
+
+    def _conclude(
+        self,
+        request: PairRequest,
+        runner: CandidateRunner,
+        plan: Plan,
+        tried: list[Tried],
+        support: str,
+        facts: ModelFacts,
+        run: Run,
+        started: float,
+    ) -> PairResult:
+        profile = request.profile.spec
+        max_drop = request.model.spec.quality.max_drop
+        run.progress(0.82, "measuring latency and memory")
+        tried = runner.measure(tried, max_drop, run)
+        results = [self._as_result(item, facts, profile) for item in tried]
+        results += [
+            CandidateResult(refusal.steps, "refused", refusal.why, predicted=_plain(refusal.predicted))
+            for refusal in plan.refused
+        ]
+        choice = choose(results, profile, max_drop=max_drop, objective=request.objective)
+        baseline = (
+            on_device(runner.float_measurement(run), facts, profile) if not support else Measurement(facts.sha256, facts.bytes)
+        )
+        artifact = None
+        if choice.chosen is not None:
+            run.progress(0.95, "choosing golden vectors")
+            artifact = self._artifact(request, runner, choice.chosen, tried, run)
+        elif support:
+            choice = replace(choice, binding_constraint="runtime", gap=support)
+        elif request.recipe is not None and plan.refused:
+            choice = replace(choice, binding_constraint="precision", gap=plan.refused[0].why)
+        outcome = Outcome(
+            request.model.name,
+            request.profile.name,
+            choice.verdict.value,
+            choice.binding_constraint,
+            choice.gap,
+            choice.chosen,
+            choice.candidates,
+            baseline,
+            request.objective,
+            time.monotonic() - started,
+            _diagnosis(choice.candidates, profile),
+        )
+        return PairResult(outcome, artifact)
+
+    def _as_result(self, item: Tried, facts: ModelFacts, profile: DeviceProfileSpec) -> CandidateResult:
+        measured = on_device(item.measurement, facts, profile)
+        return CandidateResult(item.candidate.steps, item.state, item.why, measured, _plain(item.candidate.predicted), item.log)
+
+    def _artifact(
+        self, request: PairRequest, runner: CandidateRunner, chosen: CandidateResult, tried: list[Tried], run: Run
+    ) -> Artifact:
+        made = next(item for item in tried if item.candidate.steps == chosen.steps)
+        golden = runner.golden(made, self._settings.golden_samples, run)
+        tolerance = made.candidate.golden_tolerance
+        measured = chosen.measurement
+        return Artifact(
+            name=f"{request.model.name}-{measured.sha256[:12]}",
+            model=request.model.name,
+            profile=request.profile.name,
+            sha256=measured.sha256,
+            bytes=measured.bytes,
+            download_bytes=measured.download_bytes or measured.bytes,
+            runtime=request.profile.spec.runtime,
+            golden=GoldenVectors(
+                golden["sha256"], golden["bytes"], golden["samples"], tolerance, max(tolerance * golden["largest"], 1e-6)
+            ),
+            recipe=chosen.steps,
+            version=measured.sha256[:12],
+            expected=measured,
+        )
+
+    # -- remembering ------------------------------------------------------------------------------------------------------
+
+    def _known(self, key: str) -> PairResult | None:
+        value = self._store.step(key)
+        if value is None:
+            return None
+        artifact = decode(Artifact, value["artifact"]) if value["artifact"] else None
+        blobs = self._store.blobs
+        if artifact is not None and not (blobs.has(artifact.sha256) and blobs.has(artifact.golden.sha256)):
+            return None
+        return PairResult(decode(Outcome, value["outcome"]), artifact)
+
+    def _remember(self, key: str, result: PairResult) -> None:
+        artifact = encode(result.artifact) if result.artifact else None
+        self._store.put_step(key, {"outcome": encode(result.outcome), "artifact": artifact})
+
+    def _do(self, work: Work) -> Mapping[str, Any]:
+        return self.steps.result(work, Run(self._closing))
+
+    def _needs_labels(self, model: Model) -> bool:
+        asked = model.spec.quality.metric
+        return bool(asked) and self._registry.quality_metric(asked).needs_labels
+
+
+def _hopeless(
+    steps: tuple[Proposal, ...], predicted: Prediction, profile: DeviceProfileSpec, facts: ModelFacts
+) -> tuple[float, str] | None:
+    """Why a pipeline cannot meet the profile, and how far off it is; infinitely far: it must not run at all."""
+    lowered = any(item.stage == "precision" for item in steps)
+    if not lowered and not facts.quantized and "fp32" not in profile.precisions:
+        return float("inf"), f"computes in fp32, but the profile allows only {', '.join(profile.precisions)}"
+    over = predicted_excesses(predicted, profile)
+    if over:
+        return sum(item.times for item in over), "predicted: " + "; ".join(item.words for item in over)
+    return None
+
+
+def _plain(predicted: Prediction) -> dict[str, Any]:
+    plain: dict[str, Any] = encode(predicted)
+    return plain
+
+
+def _diagnosis(candidates: Sequence[CandidateResult], profile: DeviceProfileSpec) -> tuple[str, ...]:
+    """What the figures say beyond the verdict."""
+    found = []
+    slower = [
+        item
+        for item in candidates
+        if item.steps and item.measurement.latency and (item.measurement.latency.ratio_to_float or 0) > 1.05
+    ]
+    if slower:
+        names = ", ".join(sorted({item.steps[-1].strategy for item in slower}))
+        found.append(f"slower than the float original here: {names}")
+    if profile.power_budget is not None and profile.compute.watts_per_core is None:
+        found.append("power_budget was not checked: the profile declares no compute.watts_per_core and no meter has reported")
+    failed = [item for item in candidates if item.state == "failed"]
+    found += [f"{item.steps[-1].strategy if item.steps else 'original'} failed: {item.why}" for item in failed]
+    return tuple(found)
+
+
+class _Either(threading.Event):
+    """Set when either of two events is."""
+
+    def __init__(self, first: threading.Event, second: threading.Event) -> None:
+        super().__init__()
+        self._pair = (first, second)
+
+    def is_set(self) -> bool:
+        return any(item.is_set() for item in self._pair)
+
+
+def _either(first: threading.Event | None, second: threading.Event) -> threading.Event:
+    return second if first is None else _Either(first, second)

@@ -1,0 +1,151 @@
+"""Tasks that measure a finished artifact: quality on data, latency beside the float original, and peak memory."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_compress.errors import StepFailed
+from edge_compress.plugin.quality import QualityMetric
+from edge_compress.plugin.registry import Registry
+from edge_compress.plugin.target import Runner
+from edge_compress.worker.frame import DataSource, Frame
+from edge_compress.worker.transform import single_samples
+
+_BURST_SECONDS = 0.02
+_BOOTSTRAPS = 200
+
+
+def quality(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
+    """The metric's value over the evaluation samples with its 95% interval."""
+    registry = Registry.load(only=arguments["plugins"], strict=True)
+    metric = registry.quality_metric(arguments["metric"])
+    target = registry.target(arguments["target"])
+    runner = target.open(Path(arguments["artifact"]), threads=1)
+    reference = target.open(Path(arguments["reference"]), threads=1) if metric.needs_reference else None
+    samples = DataSource.read(arguments["samples"]).open()
+    total = arguments["count"]
+    rows, done = [], 0
+    for batch in samples.batches(arguments["batch_size"]):
+        outputs = runner.run(batch.inputs)
+        wanted = reference.run(batch.inputs) if reference else None
+        scored = np.asarray(metric.rows(outputs, batch.labels, wanted), dtype=np.float64)
+        rows.append(_finite(scored, metric.name))
+        done += len(batch)
+        frame.reporter.progress(done / max(total, 1), f"{done} of {total} samples")
+    everything = np.concatenate(rows)
+    value = metric.reduce(everything)
+    return {"value": value, "samples": len(everything), "confidence95": interval(metric, everything, value)}
+
+
+def interval(metric: QualityMetric, rows: np.ndarray[Any, Any], value: float) -> tuple[float, float]:
+    """95% interval of a metric's value: Wilson (1927) for shares of right answers, normal for other means, else bootstrap."""
+    count = len(rows)
+    if type(metric).reduce is not QualityMetric.reduce:
+        draw = np.random.default_rng(0)
+        values = [metric.reduce(rows[draw.integers(0, count, count)]) for _ in range(_BOOTSTRAPS)]
+        return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+    z = 1.959964
+    if np.isin(rows, (0.0, 1.0)).all():
+        centre = (value + z * z / (2 * count)) / (1 + z * z / count)
+        half = z / (1 + z * z / count) * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))
+        return max(0.0, centre - half), min(1.0, centre + half)
+    half = z * float(rows.std()) / math.sqrt(count)
+    return value - half, value + half
+
+
+def latency(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
+    """Seconds of one inference of several artifacts, taken in turns so that their ratios hold while the machine drifts.
+
+    The first entry is the float original, to which the others are compared round by round.
+    """
+    registry = Registry.load(only=arguments["plugins"], strict=True)
+    feeds = single_samples(DataSource.read(arguments["samples"]), 8)
+    entries = []
+    for item in arguments["artifacts"]:
+        runner = registry.target(item["target"]).open(Path(item["path"]), threads=arguments["threads"])
+        entries.append(_Timed(item["id"], runner, feeds))
+    rounds = 0
+    stop = time.monotonic() + arguments["seconds"] * len(entries)
+    while rounds < 5 or (time.monotonic() < stop and rounds < 200):
+        for entry in entries[rounds % len(entries) :] + entries[: rounds % len(entries)]:
+            entry.burst()
+        rounds += 1
+        frame.reporter.progress(min(1.0, rounds / 20), f"timing, round {rounds}")
+    return {entry.id: entry.summary(entries[0]) for entry in entries}
+
+
+def memory(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
+    """Bytes that loading and running an artifact adds to a process that has the runtime loaded already, at the peak."""
+    target = Registry.load(only=arguments["plugins"], strict=True).target(arguments["target"])
+    feeds = single_samples(DataSource.read(arguments["samples"]), 2)
+    target.warm()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to what is resident now (proc(5))
+    before = _status_bytes("VmRSS")
+    runner = target.open(Path(arguments["artifact"]), threads=arguments["threads"])
+    for feed in feeds * 2:
+        runner.run(feed)
+    return {"peak_memory_bytes": max(0, _status_bytes("VmHWM") - before)}
+
+
+class _Timed:
+    """One artifact being timed."""
+
+    def __init__(self, identity: str, runner: Runner, feeds: list[dict[str, Any]]) -> None:
+        self.id = identity
+        self._runner = runner
+        self._feeds = feeds
+        self._seconds: list[float] = []
+        self._cpu = 0.0
+        self.medians: list[float] = []
+        for feed in feeds[:3]:
+            self._runner.run(feed)
+        start = time.perf_counter()
+        self._runner.run(feeds[0])
+        self._count = max(1, min(50, int(_BURST_SECONDS / max(time.perf_counter() - start, 1e-6))))
+
+    def burst(self) -> None:
+        """Time a handful of inferences."""
+        taken = []
+        cpu = time.process_time()
+        for index in range(self._count):
+            feed = self._feeds[index % len(self._feeds)]
+            start = time.perf_counter()
+            self._runner.run(feed)
+            taken.append(time.perf_counter() - start)
+        self._cpu += time.process_time() - cpu
+        self._seconds += taken
+        self.medians.append(statistics.median(taken))
+
+    def summary(self, baseline: _Timed) -> dict[str, float]:
+        """Percentiles in seconds, and the median ratio to the baseline over the rounds."""
+        ratios = [mine / theirs for mine, theirs in zip(self.medians, baseline.medians, strict=True)]
+        return {
+            "p50": float(np.quantile(self._seconds, 0.5)),
+            "p95": float(np.quantile(self._seconds, 0.95)),
+            "cpu_seconds": self._cpu / len(self._seconds),
+            "ratio_to_float": statistics.median(ratios),
+        }
+
+
+def _finite(rows: np.ndarray[Any, Any], metric: str) -> np.ndarray[Any, Any]:
+    if not np.isfinite(rows).all():
+        raise StepFailed(f"outputs give no finite {metric}: the artifact computes NaN or infinity", reason="output")
+    return rows
+
+
+def _status_bytes(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise StepFailed(f"the kernel does not tell {name}", reason="error")
