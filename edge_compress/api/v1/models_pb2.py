@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from edge_compress.api.v1 import common_pb2 as edge__compress_dot_api_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!edge_compress/api/v1/models.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\"\xa0\x01\n\x05Model\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.edge_compress.api.v1.ModelSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"\xac\x01\n\tModelSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12-\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x1f.edge_compress.api.v1.ModelData\x12\x32\n\x07quality\x18\x03 \x01(\x0b\x32!.edge_compress.api.v1.QualityGoal\x12,\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1d.edge_compress.api.v1.FileRef\"6\n\x07\x46ileRef\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\"|\n\tModelData\x12\x13\n\x0b\x63\x61libration\x18\x01 \x01(\t\x12\x12\n\nevaluation\x18\x02 \x01(\t\x12\x10\n\x08training\x18\x03 \x01(\t\x12\x34\n\npreprocess\x18\x04 \x01(\x0b\x32 .edge_compress.api.v1.Preprocess\"7\n\nPreprocess\x12\x0e\n\x06layout\x18\x01 \x01(\t\x12\x0c\n\x04mean\x18\x02 \x03(\x01\x12\x0b\n\x03std\x18\x03 \x03(\x01\"/\n\x0bQualityGoal\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x10\n\x08max_drop\x18\x02 \x01(\x01\"s\n\x11\x41pplyModelRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.edge_compress.api.v1.Model\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"u\n\x12\x41pplyModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.edge_compress.api.v1.Model\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"Z\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.edge_compress.api.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x13WatchModelsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.edge_compress.api.v1.Model2\xcf\x03\n\x0cModelService\x12_\n\nApplyModel\x12\'.edge_compress.api.v1.ApplyModelRequest\x1a(.edge_compress.api.v1.ApplyModelResponse\x12I\n\x08GetModel\x12 .edge_compress.api.v1.GetRequest\x1a\x1b.edge_compress.api.v1.Model\x12Y\n\nListModels\x12!.edge_compress.api.v1.ListRequest\x1a(.edge_compress.api.v1.ListModelsResponse\x12^\n\x0bWatchModels\x12\".edge_compress.api.v1.WatchRequest\x1a).edge_compress.api.v1.WatchModelsResponse0\x01\x12X\n\x0b\x44\x65leteModel\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!edge_compress/api/v1/models.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\"\xa0\x01\n\x05Model\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12-\n\x04spec\x18\x02 \x01(\x0b\x32\x1f.edge_compress.api.v1.ModelSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"\xac\x01\n\tModelSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12-\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x1f.edge_compress.api.v1.ModelData\x12\x32\n\x07quality\x18\x03 \x01(\x0b\x32!.edge_compress.api.v1.QualityGoal\x12,\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1d.edge_compress.api.v1.FileRef\"6\n\x07\x46ileRef\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x03\"|\n\tModelData\x12\x13\n\x0b\x63\x61libration\x18\x01 \x01(\t\x12\x12\n\nevaluation\x18\x02 \x01(\t\x12\x10\n\x08training\x18\x03 \x01(\t\x12\x34\n\npreprocess\x18\x04 \x01(\x0b\x32 .edge_compress.api.v1.Preprocess\"7\n\nPreprocess\x12\x0e\n\x06layout\x18\x01 \x01(\t\x12\x0c\n\x04mean\x18\x02 \x03(\x01\x12\x0b\n\x03std\x18\x03 \x03(\x01\"A\n\x0bQualityGoal\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x15\n\x08max_drop\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x0b\n\t_max_drop\"s\n\x11\x41pplyModelRequest\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.edge_compress.api.v1.Model\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"u\n\x12\x41pplyModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.edge_compress.api.v1.Model\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"Z\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.edge_compress.api.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"u\n\x13WatchModelsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12*\n\x05model\x18\x02 \x01(\x0b\x32\x1b.edge_compress.api.v1.Model2\xcf\x03\n\x0cModelService\x12_\n\nApplyModel\x12\'.edge_compress.api.v1.ApplyModelRequest\x1a(.edge_compress.api.v1.ApplyModelResponse\x12I\n\x08GetModel\x12 .edge_compress.api.v1.GetRequest\x1a\x1b.edge_compress.api.v1.Model\x12Y\n\nListModels\x12!.edge_compress.api.v1.ListRequest\x1a(.edge_compress.api.v1.ListModelsResponse\x12^\n\x0bWatchModels\x12\".edge_compress.api.v1.WatchRequest\x1a).edge_compress.api.v1.WatchModelsResponse0\x01\x12X\n\x0b\x44\x65leteModel\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,15 +43,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREPROCESS']._serialized_start=614
   _globals['_PREPROCESS']._serialized_end=669
   _globals['_QUALITYGOAL']._serialized_start=671
-  _globals['_QUALITYGOAL']._serialized_end=718
-  _globals['_APPLYMODELREQUEST']._serialized_start=720
-  _globals['_APPLYMODELREQUEST']._serialized_end=835
-  _globals['_APPLYMODELRESPONSE']._serialized_start=837
-  _globals['_APPLYMODELRESPONSE']._serialized_end=954
-  _globals['_LISTMODELSRESPONSE']._serialized_start=956
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1046
-  _globals['_WATCHMODELSRESPONSE']._serialized_start=1048
-  _globals['_WATCHMODELSRESPONSE']._serialized_end=1165
-  _globals['_MODELSERVICE']._serialized_start=1168
-  _globals['_MODELSERVICE']._serialized_end=1631
+  _globals['_QUALITYGOAL']._serialized_end=736
+  _globals['_APPLYMODELREQUEST']._serialized_start=738
+  _globals['_APPLYMODELREQUEST']._serialized_end=853
+  _globals['_APPLYMODELRESPONSE']._serialized_start=855
+  _globals['_APPLYMODELRESPONSE']._serialized_end=972
+  _globals['_LISTMODELSRESPONSE']._serialized_start=974
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1064
+  _globals['_WATCHMODELSRESPONSE']._serialized_start=1066
+  _globals['_WATCHMODELSRESPONSE']._serialized_end=1183
+  _globals['_MODELSERVICE']._serialized_start=1186
+  _globals['_MODELSERVICE']._serialized_end=1649
 # @@protoc_insertion_point(module_scope)
