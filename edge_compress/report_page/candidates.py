@@ -27,20 +27,20 @@ def candidate_table(profile: str, candidates: Sequence[Mapping[str, Any]]) -> Ma
 
 def overview_chart(model: str, entry: Mapping[str, Any]) -> Markup:
     """Size against quality over all profiles, with what each profile got. Equal artifacts share one mark."""
-    original, profiles = entry.get("float") or {}, entry.get("profiles") or {}
+    original, profiles = entry["float"], entry["profiles"]
     labels: dict[tuple[Any, Any], list[str]] = {}
     for name, result in profiles.items():
-        if (place := _place(result or {}, _quality)) is not None:
+        if (place := _place(result, _quality)) is not None:
             labels.setdefault(place, []).append(name)
     tried = {
         place: Point(*place, "tried", _title(candidate))
         for result in profiles.values()
-        for candidate in (result or {}).get("candidates") or ()
+        for candidate in result.get("candidates") or ()
         if (place := _place(candidate, _quality)) is not None and place not in labels
     }
     chosen = [Point(*place, "chosen", f"{', '.join(names)}: {_xy(place)}", ", ".join(names)) for place, names in labels.items()]
     points = [*tried.values(), *_original(original, _quality), *chosen]
-    axis = _quality_axis(original, points, [*map(dict, _results(profiles))])
+    axis = _quality_axis(original, points, list(profiles.values()))
     return _figure(points, axis, f"{model}: size against {axis.label}, all profiles")
 
 
@@ -110,10 +110,11 @@ def _binary_base(points: Sequence[Point]) -> float:
 
 
 def _quality_axis(original: Mapping[str, Any], points: Sequence[Point], results: Sequence[Mapping[str, Any]]) -> Axis:
-    metric = str((original.get("quality") or {}).get("metric") or _metric(results))
-    higher = _higher_is_better(results)
-    reference = (original.get("quality") or {}).get("value")
-    worst = max((abs((result.get("quality") or {}).get("drop") or 0.0) for result in results), default=0.0)
+    measured = [result["quality"] for result in results if result.get("quality")]
+    known = original.get("quality") or (measured[0] if measured else {})
+    metric, higher = str(known.get("metric") or "quality"), _higher_is_better(results)
+    reference = known.get("float", known.get("value"))
+    worst = max((abs(quality.get("drop") or 0.0) for quality in measured), default=0.0)
     floor = reference - max(LEAST_QUALITY_WINDOW, 1.5 * worst) if reference is not None and higher else None
     if floor is not None and min((point.y for point in points), default=floor) > floor:
         floor = None
@@ -121,20 +122,11 @@ def _quality_axis(original: Mapping[str, Any], points: Sequence[Point], results:
     return Axis(metric, write, higher_is_better=higher, floor=floor, from_zero=False)
 
 
-def _metric(results: Sequence[Mapping[str, Any]]) -> str:
-    named = ((result.get("quality") or {}).get("metric") for result in results)
-    return next((str(metric) for metric in named if metric), "quality")
-
-
 def _higher_is_better(results: Sequence[Mapping[str, Any]]) -> bool:
     """A report does not say which way a metric runs; where higher is better, a drop has the sign of (original - value)."""
     measured = [entry.get("quality") or {} for result in results for entry in (result, *(result.get("candidates") or ()))]
     known = [q for q in measured if q.get("drop") and q.get("float") is not None and q.get("value") is not None]
     return bool(sum((q["float"] - q["value"]) * q["drop"] for q in known) >= 0)
-
-
-def _results(profiles: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [result for result in profiles.values() if result]
 
 
 def _tried(result: Mapping[str, Any], figure: Figure) -> list[Point]:

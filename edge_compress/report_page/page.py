@@ -32,7 +32,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 def render(report: Mapping[str, Any]) -> str:
     """The whole page."""
-    models: Mapping[str, Mapping[str, Any]] = report.get("models") or {}
+    models: Mapping[str, Mapping[str, Any]] = {name: _entry(entry or {}) for name, entry in (report.get("models") or {}).items()}
     style = Markup(importlib.resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8"))
     head = tag(
         "head",
@@ -50,7 +50,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _header(models: Mapping[str, Mapping[str, Any]]) -> Markup:
-    entries = [profile for model in models.values() for profile in _profiles(model).values()]
+    entries = [profile for model in models.values() for profile in model["profiles"].values()]
     met = sum(entry.get("verdict") == "FEASIBLE" for entry in entries)
     said = f"{met} of {len(entries)} device profiles have an artifact that meets every goal."
     links = [tag("a", name, href=f"#m-{index}") for index, name in enumerate(models)] if len(models) > 1 else []
@@ -59,10 +59,9 @@ def _header(models: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 def _model(name: str, entry: Mapping[str, Any]) -> Markup:
-    profiles = _profiles(entry)
-    original = entry.get("float") or {}
+    profiles, original = entry["profiles"], entry["float"]
     folded = None if len(profiles) <= OPEN_UP_TO else "folded"
-    details = [_profile(profile, result or {}, original, folded is None) for profile, result in profiles.items()]
+    details = [_profile(profile, result, original, folded is None) for profile, result in profiles.items()]
     top = tag("div", _original(original), overview_chart(name, entry), class_="top")
     anchor = tag("h2", tag("span", "Model ", class_="kind"), name)
     return tag("section", anchor, top, tag("h3", "Profiles"), _profile_table(name, profiles), *details, class_="model")
@@ -86,7 +85,7 @@ def _original(original: Mapping[str, Any]) -> Markup:
 
 def _profile_table(model: str, profiles: Mapping[str, Any]) -> Markup:
     head = tag("tr", *[tag("th", text, scope="col") for text in HEADINGS])
-    rows = [_profile_row(name, result or {}) for name, result in profiles.items()]
+    rows = [_profile_row(name, result) for name, result in profiles.items()]
     caption = tag("caption", f"What {model} becomes on each profile", class_="unseen")
     return scrolling(tag("table", caption, tag("thead", head), tag("tbody", *rows)), f"Profiles of {model}")
 
@@ -103,7 +102,7 @@ def _profile_row(name: str, result: Mapping[str, Any]) -> Markup:
         _number(figures.milliseconds(latency.get("p95")), f"{figures.ratio(against)} float" if against else ""),
         _number(figures.size(result.get("peak_memory_bytes"))),
         _number(*_energy_parts(result.get("energy_mj"))),
-        tag("td", figures.recipe(result.get("recipe")) if result.get("recipe") is not None else figures.NONE),
+        tag("td", figures.recipe(result.get("recipe")) if result.get("bytes") else figures.NONE),
     )
     return tag("tr", tag("th", name, scope="row"), *cells)
 
@@ -117,7 +116,7 @@ def _profile(name: str, result: Mapping[str, Any], original: Mapping[str, Any], 
         "details",
         summary,
         tag("p", " · ".join(facts), class_="facts") if facts else None,
-        tag("div", *profile_charts(name, result, original), class_="charts"),
+        tag("div", *profile_charts(name, result, {**original, **(result.get("float") or {})}), class_="charts"),
         join(tag("h4", "Diagnosis"), tag("ul", *diagnosis)) if diagnosis else None,
         tag("h4", "Every candidate and what became of it"),
         scrolling(candidate_table(name, result.get("candidates") or ()), f"Candidates for {name}"),
@@ -137,8 +136,18 @@ def scrolling(table: Markup, name: str) -> Markup:
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
-def _profiles(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    return entry.get("profiles") or {}
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    profiles = {name: _known(result or {}) for name, result in (entry.get("profiles") or {}).items()}
+    return {"float": _known(entry.get("float") or {}), "profiles": profiles}
+
+
+def _known(value: Any) -> Any:
+    """``value`` without what is null, so that unknown and absent are one; strategy parameters keep theirs."""
+    if isinstance(value, Mapping):
+        return {key: item if key == "params" else _known(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_known(item) for item in value if item is not None]
+    return value
 
 
 def _constraint(result: Mapping[str, Any]) -> str:
@@ -147,11 +156,11 @@ def _constraint(result: Mapping[str, Any]) -> str:
 
 
 def _built(result: Mapping[str, Any]) -> str:
-    if result.get("recipe") is None:
-        return ""
+    if not result.get("bytes"):
+        return "no artifact"
     chosen = "chosen" if result.get("verdict") == "FEASIBLE" else "nearest artifact"
-    used = figures.parameters(result["recipe"])
-    return f"{chosen}: {figures.recipe(result['recipe'])}" + (f" ({used})" if used else "")
+    used = figures.parameters(result.get("recipe"))
+    return f"{chosen}: {figures.recipe(result.get('recipe'))}" + (f" ({used})" if used else "")
 
 
 def _took(result: Mapping[str, Any]) -> str:
@@ -187,7 +196,7 @@ def _sub(text: str) -> Markup | None:
 def _legend() -> Markup:
     said = (
         "Installed is the file on the device, download its size over the link. Latency, memory and energy are per inference "
-        "with a batch of one; a dash means not measured. Charts: a ring with a dot is chosen, a small circle was tried, a diamond "
+        "with a batch of one; a dash means not measured. Charts: a ring with a dot is chosen, a small circle tried, a diamond "
         "is the float original, an arrow lies below the chart, the line is the Pareto front. Point at a mark for its figures."
     )
     return tag("footer", tag("p", said))
