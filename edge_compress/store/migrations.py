@@ -29,7 +29,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY,
             device TEXT NOT NULL, boot_id TEXT NOT NULL, profile TEXT NOT NULL,
             model TEXT NOT NULL, version TEXT NOT NULL, cohort TEXT NOT NULL,
-            inferences INTEGER NOT NULL, joules REAL NOT NULL, totals TEXT NOT NULL,
+            inferences INTEGER NOT NULL, totals TEXT NOT NULL,
             UNIQUE (device, boot_id, profile, model, version, cohort))""",
     ),
 )

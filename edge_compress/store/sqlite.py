@@ -23,7 +23,8 @@ from edge_compress.store.migrations import migrate
 from edge_compress.store.watchers import Watchers
 from edge_compress.store.writer import Writer, Written
 
-_KEEP_EVENTS = 10_000
+KEEP_EVENTS = 10_000
+"""How many of the newest changes a watch can resume from."""
 _USAGE_PAGE = 1_000
 _PUT_STEP = "INSERT INTO steps (key, result, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 
@@ -38,7 +39,7 @@ class SqliteStore:
         path: Path,
         blobs: BlobStore,
         *,
-        keep_events: int = _KEEP_EVENTS,
+        keep_events: int = KEEP_EVENTS,
         synchronous: str = "FULL",
         clock: Callable[[], float] = time.time,
         new_uid: Callable[[], str] = lambda: uuid.uuid4().hex,
@@ -125,6 +126,16 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection) -> Written[None]:
             usage.put_rows(connection, rows)
+            return Written(None)
+
+        self._writer.run(work)
+
+    def fold_usage(self, kept: Sequence[tuple[UsageKey, UsageTotals]], dropped: Sequence[UsageKey]) -> None:
+        """See ``UsageStore.fold_usage``. Raises InvalidInput as ``put_usage`` does."""
+        rows = usage.usage_rows(kept)
+
+        def work(connection: sqlite3.Connection) -> Written[None]:
+            usage.fold_rows(connection, rows, dropped)
             return Written(None)
 
         self._writer.run(work)

@@ -15,10 +15,10 @@ from pathlib import Path
 from edge_compress.errors import StartupError
 from edge_compress.store.blobs import FolderBlobs
 from edge_compress.store.faults import disk_faults
-from edge_compress.store.sqlite import SqliteStore
+from edge_compress.store.sqlite import KEEP_EVENTS, SqliteStore
 
 
-def open_state(folder: Path) -> SqliteStore:
+def open_state(folder: Path, *, keep_events: int = KEEP_EVENTS) -> SqliteStore:
     """Open the state in ``folder``, creating it (for this user only) where it is missing. ``close`` lets go of the folder.
 
     Raises StartupError when another process holds it, when it cannot be created or written, or when its database is not ours or
@@ -30,7 +30,7 @@ def open_state(folder: Path) -> SqliteStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             held.callback(os.close, _lock(folder))
             blobs = FolderBlobs(folder / "blobs")
-        return SqliteStore(folder / "state.db", blobs, on_close=held.close)
+        return SqliteStore(folder / "state.db", blobs, keep_events=keep_events, on_close=held.close)
     except OSError as error:
         held.close()
         raise StartupError(f"state folder {folder}: {error.strerror}; choose another with --state") from error

@@ -12,27 +12,33 @@ from edge_compress.store.canonical import from_text, to_text
 from edge_compress.store.interface import UsageKey, UsageTotals
 
 _KEY = ", ".join(item.name for item in fields(UsageKey))
-_UPSERT = f"""
-    INSERT INTO usage ({_KEY}, inferences, joules, totals) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT ({_KEY}) DO UPDATE
-    SET inferences = excluded.inferences, joules = excluded.joules, totals = excluded.totals
-    WHERE (excluded.inferences, excluded.joules, excluded.totals) > (usage.inferences, usage.joules, usage.totals)
+_REPLACE = f"""
+    INSERT INTO usage ({_KEY}, inferences, totals) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT ({_KEY}) DO UPDATE SET inferences = excluded.inferences, totals = excluded.totals
 """
+_RAISE = f"{_REPLACE} WHERE excluded.inferences >= usage.inferences"
+_DROP = f"DELETE FROM usage WHERE ({_KEY}) = (?, ?, ?, ?, ?, ?)"
 _PAGE = f"SELECT id, {_KEY}, totals FROM usage WHERE id > ? ORDER BY id LIMIT ?"
+_TOTALS = tuple(item.name for item in fields(UsageTotals))
 _LARGEST = 2**63 - 1
 
 Row = tuple[Any, ...]
 
 
 def usage_rows(totals: Iterable[tuple[UsageKey, UsageTotals]]) -> list[Row]:
-    """Rows for ``put_rows``. Raises InvalidInput for counts below 0 or over 63 bits, and for what is not a finite number."""
+    """Rows for ``put_rows`` and ``fold_rows``. Raises InvalidInput for counts outside 0 to 2^63 - 1, and NaN."""
     return [_row(key, value) for key, value in totals]
 
 
 def put_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Keep, for each key, the row with the most inferences. Equal ones are decided by energy and then by their text, so that
-    every order of arrival ends the same."""
-    connection.executemany(_UPSERT, rows)
+    """Keep, for each key, the row with the most inferences, and the later of equal ones: energy is drawn between them too."""
+    connection.executemany(_RAISE, rows)
+
+
+def fold_rows(connection: sqlite3.Connection, kept: Sequence[Row], dropped: Iterable[UsageKey]) -> None:
+    """Remove ``dropped`` and write ``kept`` as they are; a key that is in both stays."""
+    connection.executemany(_DROP, [astuple(key) for key in dropped])
+    connection.executemany(_REPLACE, kept)
 
 
 def usage_page(connection: sqlite3.Connection, after: int, size: int) -> tuple[list[tuple[UsageKey, UsageTotals]], int]:
@@ -46,10 +52,10 @@ def _row(key: UsageKey, totals: UsageTotals) -> Row:
     counts = (*totals.inferences.values(), *totals.bucket_counts, inferences)
     if any(not 0 <= count <= _LARGEST for count in counts):
         raise InvalidInput.at(f"usage of {key.device}", counts, "counts from 0 to 2^63 - 1")
-    text = to_text([totals.inferences, totals.bucket_bounds, totals.bucket_counts, totals.duration_sum, totals.energy], "usage")
-    return (*astuple(key), inferences, sum(totals.energy.values()), text)
+    values = {name: getattr(totals, name) for name in _TOTALS}
+    return (*astuple(key), inferences, to_text(values, f"usage of {key.device}"))
 
 
 def _totals(text: str) -> UsageTotals:
-    inferences, bounds, counts, duration_sum, energy = from_text(text)
-    return UsageTotals(inferences, tuple(bounds), tuple(counts), duration_sum, energy)
+    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in from_text(text).items()}
+    return UsageTotals(**plain)
