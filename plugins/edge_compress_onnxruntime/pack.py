@@ -140,8 +140,10 @@ class _NewNames:
 
 
 def _rename(graph: onnx.GraphProto, names: _NewNames) -> None:
-    for item in (*graph.input, *graph.output, *graph.initializer):
-        item.name = names[item.name]
+    for value in (*graph.input, *graph.output):
+        value.name = names[value.name]
+    for tensor in graph.initializer:
+        tensor.name = names[tensor.name]
     for sparse in graph.sparse_initializer:
         sparse.values.name = names[sparse.values.name]  # type: ignore[attr-defined]  # onnx's stub says Message
     for node in graph.node:
