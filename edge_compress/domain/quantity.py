@@ -58,8 +58,8 @@ class Quantity:
                 text = _short(scaled)
                 if text is not None and (unit or self.bare):
                     return f"{text}{unit}"
-        smallest = min((u for u in self.units if u[0] or self.bare), key=lambda u: u[1])
-        return f"{float(exact / smallest[1])!r}{smallest[0]}"
+        base = next(unit for unit, factor in self.units if factor == 1 and (unit or self.bare))
+        return f"{amount!r}{base}"
 
     def _split(self, value: object, field: str) -> tuple[Fraction, str]:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -71,7 +71,7 @@ class Quantity:
         match = _NUMBER.match(value)
         if match is None:
             raise InvalidSpec.at(field, value, f"a {self.name} like {self.example}")
-        if abs(int(re.split("[eE]", match[1])[1]) if re.search("[eE]", match[1]) else 0) > 30:
+        if abs(int(re.split("[eE]", match[1])[1]) if re.search("[eE]", match[1]) else 0) > 400:
             raise InvalidSpec.at(field, value, f"a {self.name} like {self.example}")
         return Fraction(match[1]), match[2]
 
@@ -118,10 +118,10 @@ SECONDS = Quantity(
 )
 WATTS = Quantity("power", (*_scaled("W", "k", "", "m", "u"), ("", Fraction(1))), "2W", "watts", maximum=1e6)
 JOULES = Quantity("energy", (*_scaled("J", "k", "", "m", "u"), ("", Fraction(1))), "15mJ", "joules", maximum=1e9)
-RATE = Quantity("rate", (*_units(**{"/s": "1", "/m": "1/60", "/h": "1/3600"}), ("", Fraction(1))), "5/s", "per_second", maximum=1e9)
-BITRATE = Quantity(
-    "bit rate", (*_scaled("bit", "G", "M", "k", ""), ("", Fraction(1))), "1Mbit", "bits_per_second", maximum=1e13
+RATE = Quantity(
+    "rate", (*_units(**{"/s": "1", "/m": "1/60", "/h": "1/3600"}), ("", Fraction(1))), "5/s", "per_second", maximum=1e9
 )
+BITRATE = Quantity("bit rate", (*_scaled("bit", "G", "M", "k", ""), ("", Fraction(1))), "1Mbit", "bits_per_second", maximum=1e13)
 FLOPS = Quantity(
     "arithmetic rate", (*_scaled("FLOPS", "P", "T", "G", "M", "k", ""), ("", Fraction(1))), "8GFLOPS", "per_second", maximum=1e18
 )
@@ -129,6 +129,10 @@ OPS = Quantity(
     "arithmetic rate", (*_scaled("OPS", "P", "T", "G", "M", "k", ""), ("", Fraction(1))), "16GOPS", "per_second", maximum=1e18
 )
 BANDWIDTH = Quantity(
-    "memory bandwidth", (*_scaled("B", "T", "G", "M", "k", "", per="/s"), ("", Fraction(1))), "4GB/s", "bytes_per_second", maximum=1e15
+    "memory bandwidth",
+    (*_scaled("B", "T", "G", "M", "k", "", per="/s"), ("", Fraction(1))),
+    "4GB/s",
+    "bytes_per_second",
+    maximum=1e15,
 )
 SHARE = Quantity("share", (("", Fraction(1)), ("%", Fraction(1, 100))), "10%", "ratio", bare=True, maximum=1.0)

@@ -102,7 +102,9 @@ def decode(cls: type[T], value: object, at: str = "") -> T:
             raise unknown_name(join(at, str(key)), str(key), known, "field")
     given: dict[str, Any] = {}
     for name, item in known.items():
-        if name in value and (value[name] is not None or item.required):
+        if value.get(name) is None and _takes_none(item.type) and name in value:
+            given[name] = None
+        elif value.get(name) is not None:
             given[name] = _decode_value(item.type, value[name], join(at, name), item.meta)
         elif item.required:
             raise InvalidSpec.at(join(at, name), None, item.doc or "a value", "it is required")
@@ -276,6 +278,10 @@ def _schema_of(kind: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
     if meta.get("pattern"):
         schema["pattern"] = meta["pattern"]
     return schema
+
+
+def _takes_none(kind: Any) -> bool:
+    return type(None) in typing.get_args(kind)
 
 
 def _without_none(kind: Any) -> Any:

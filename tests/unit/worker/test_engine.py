@@ -1,0 +1,249 @@
+"""The engine on a small real network: verdicts, caching, sharing, and strategies that misbehave in every way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_compress.domain.spec import DeviceProfile, Model, Recipe
+from edge_compress.errors import Cancelled, InvalidData, InvalidModel, InvalidSpec
+from edge_compress.store.interface import Store
+from edge_compress.worker.engine import Engine, PairRequest, PairResult
+
+MakeEngine = Callable[..., Engine]
+MakeProfile = Callable[..., DeviceProfile]
+MakeRecipe = Callable[..., Recipe]
+
+
+def only(result: PairResult) -> Any:
+    """The one candidate of a recipe's run."""
+    assert len(result.outcome.candidates) == 1
+    return result.outcome.candidates[0]
+
+
+def test_facts_and_data_are_told_from_child_processes(make_engine: MakeEngine, digits: Model) -> None:
+    engine = make_engine()
+    facts = engine.facts(digits.spec.files[0].sha256)
+    assert facts.macs == 640
+    assert facts.batch_free
+    data = engine.check_data(digits)
+    assert (data["evaluation"].samples, data["evaluation"].labelled) == (597, True)
+    assert (data["calibration"].samples, data["calibration"].labelled) == (200, False)
+
+
+def test_a_stranger_strategy_and_metric_work_through_a_recipe(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    model = replace(digits, spec=replace(digits.spec, quality=replace(digits.spec.quality, metric="stranger.tenth")))
+    result = make_engine().run(PairRequest(model, make_profile(), make_recipe("stranger.round", decimals=3)))
+    assert result.outcome.verdict == "FEASIBLE"
+    assert result.artifact is not None
+    chosen = result.outcome.chosen
+    assert chosen is not None
+    assert chosen.steps[0].params == {"decimals": 3}
+    quality = chosen.measurement.quality
+    assert quality is not None
+    assert quality.metric == "stranger.tenth"
+    assert 0.8 < quality.value <= 1
+    assert quality.confidence95[0] < quality.value < quality.confidence95[1]
+    assert chosen.measurement.peak_memory_bytes is not None
+    assert chosen.measurement.latency is not None
+    assert chosen.measurement.latency.p95 >= chosen.measurement.latency.p50 > 0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reason", "says"),
+    [
+        ("hostile.crash", "crash", "died without a result"),
+        ("hostile.exit", "crash", "died without a result"),
+        ("hostile.hang", "timeout", "stopped after 4 s"),
+        ("hostile.eat", "memory", "memory limit"),
+        ("hostile.raise", "error", "KeyboardInterrupt: not yours to raise"),
+        ("hostile.garbage", "output", "not an ONNX model"),
+        ("hostile.interface", "output", "the outputs changed"),
+        ("hostile.liar", "output", "promised to be lossless"),
+        ("hostile.spy", "error", "seen []"),
+    ],
+)
+def test_misbehaviour_is_the_candidates_recorded_failure(
+    strategy: str,
+    reason: str,
+    says: str,
+    hostile_plugin: Path,
+    make_engine: MakeEngine,
+    digits: Model,
+    make_profile: MakeProfile,
+    make_recipe: MakeRecipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    seen: list[tuple[str, str]] = []
+    engine = make_engine(seconds=4, observe=lambda name, outcome, seconds: seen.append((name, outcome)))
+    result = engine.run(PairRequest(digits, make_profile(), make_recipe(strategy)))
+    candidate = only(result)
+    assert candidate.state == "failed"
+    assert candidate.why.startswith(f"{reason}: ")
+    assert says in candidate.why
+    assert result.outcome.verdict == "INFEASIBLE"
+    assert result.artifact is None
+    assert seen[0][0] == strategy
+    assert not list((engine.steps._scratch).iterdir()), "scratch folders are removed"
+
+
+def test_a_plugin_that_dies_when_asked_does_not_take_others_along(
+    hostile_plugin: Path,
+    make_engine: MakeEngine,
+    digits: Model,
+    make_profile: MakeProfile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "edge_compress.worker.spawn._KEPT_VARIABLES", ("PATH", "PYTHONPATH", "EDGE_COMPRESS_HOSTILE_ASKED")
+    )
+    monkeypatch.setenv("EDGE_COMPRESS_HOSTILE_ASKED", "1")
+    result = make_engine().run(PairRequest(digits, make_profile(), None, "size"))
+    assert result.outcome.verdict == "FEASIBLE"
+    refused = [item for item in result.outcome.candidates if item.state == "refused"]
+    assert any(item.steps[0].strategy == "stranger.round" and "its plugin failed when asked" in item.why for item in refused)
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same_bytes(
+    hostile_plugin: Path,
+    make_engine: MakeEngine,
+    digits: Model,
+    make_profile: MakeProfile,
+    make_recipe: MakeRecipe,
+) -> None:
+    request = PairRequest(digits, make_profile(), make_recipe("stranger.round"))
+    first = make_engine().run(request)
+    again = make_engine()
+    second = again.run(request)
+    assert again.steps.computed == 0
+    assert second.outcome.chosen == first.outcome.chosen
+    assert second.artifact == first.artifact
+
+
+def test_profiles_share_what_they_have_in_common(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile
+) -> None:
+    engine = make_engine()
+    engine.run(PairRequest(digits, make_profile("one"), None))
+    alone = engine.steps.computed
+    engine.run(PairRequest(digits, make_profile("two", latency_p95="50ms"), None))
+    assert engine.steps.computed - alone <= 6, "only the questions to the plugins differ"
+
+
+def test_two_runs_at_once_share_the_steps_in_flight(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    engine = make_engine()
+    request = PairRequest(digits, make_profile(), make_recipe("stranger.round"))
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: engine.run(request), range(2)))
+    alone = make_engine()
+    assert both[0].artifact == both[1].artifact
+    assert alone.run(request).artifact == both[0].artifact
+    assert engine.steps.computed <= 12
+
+
+def test_cancelling_ends_a_hanging_step_within_a_second_and_leaves_no_process(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    engine = make_engine()
+    cancelled = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(
+            engine.run, PairRequest(digits, make_profile(), make_recipe("hostile.hang")), cancelled=cancelled
+        )
+        pid = _wait_for_pid(engine.steps._scratch)
+        cancelled.set()
+        asked = time.monotonic()
+        with pytest.raises(Cancelled):
+            future.result(timeout=10)
+    assert time.monotonic() - asked < 1.5
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_infeasible_names_the_limit_and_keeps_the_nearest_artifact(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, store: Store
+) -> None:
+    result = make_engine().run(PairRequest(digits, make_profile(storage="64"), None, "size"))
+    assert result.outcome.verdict == "INFEASIBLE"
+    assert result.outcome.binding_constraint == "storage"
+    assert "times the 64 allowed" in (result.outcome.gap or "")
+    assert result.artifact is not None
+    assert store.blobs.size(result.artifact.sha256) == result.artifact.bytes
+
+
+def test_golden_vectors_are_real_samples_with_the_artifacts_own_answers(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, store: Store
+) -> None:
+    import numpy as np
+    import onnxruntime
+
+    artifact = make_engine().run(PairRequest(digits, make_profile(), None)).artifact
+    assert artifact is not None
+    with np.load(store.blobs.path(artifact.golden.sha256)) as golden:
+        inputs, outputs = golden["in/x"], golden["out/scores"]
+    session = onnxruntime.InferenceSession(str(store.blobs.path(artifact.sha256)))
+    for feed, want in zip(inputs, outputs, strict=True):
+        got = session.run(None, {"x": feed})[0]
+        assert np.abs(got - want).max() <= artifact.golden.atol
+    assert len(inputs) == artifact.golden.samples == 4
+
+
+def test_what_is_wrong_is_said_before_anything_is_computed(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe, store: Store
+) -> None:
+    engine = make_engine()
+    with pytest.raises(InvalidModel):
+        engine.facts(store.blobs.put_bytes(b"not a model at all"))
+    with pytest.raises(InvalidSpec, match="no.such"):
+        engine.run(PairRequest(digits, make_profile(), make_recipe("no.such")))
+    with pytest.raises(InvalidSpec, match="did you mean"):
+        engine.run(PairRequest(digits, make_profile(runtime="onnxruntim"), None))
+    bare = replace(digits, spec=replace(digits.spec, data=replace(digits.spec.data, calibration="", evaluation="")))
+    with pytest.raises(InvalidData, match="quality cannot be measured"):
+        engine.check_data(bare)
+
+
+def test_a_budget_of_nothing_still_gives_a_verdict_with_what_was_skipped(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile
+) -> None:
+    result = make_engine().run(PairRequest(digits, make_profile(), None), budget_seconds=0.0)
+    assert any(item.state == "skipped" and "budget" in item.why for item in result.outcome.candidates)
+    assert result.outcome.chosen is not None, "best so far is always kept"
+
+
+def test_the_key_follows_everything_that_decides_the_outcome(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    engine = make_engine()
+    base = PairRequest(digits, make_profile(), None)
+    others = [
+        replace(base, objective="size"),
+        replace(base, seed=1),
+        replace(base, profile=make_profile(memory="1Mi")),
+        replace(base, recipe=make_recipe("graph.optimize")),
+        replace(base, model=replace(digits, spec=replace(digits.spec, files=digits.spec.files[::-1][:1]))),
+    ]
+    keys = {engine.key(item) for item in (base, *others)}
+    assert len(keys) == 6
+    assert engine.key(base) == make_engine().key(base)
+
+
+def _wait_for_pid(scratch: Path) -> int:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for path in scratch.glob("step-*/strategy/pid"):
+            if text := path.read_text():
+                return int(text)
+        time.sleep(0.02)
+    raise AssertionError("the step never started")
