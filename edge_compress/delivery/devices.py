@@ -1,0 +1,84 @@
+"""The devices the server knows, in memory as they are in the store. Each change is durable before it can be seen here.
+
+Changes of one device follow each other; those of different devices do not wait for each other. What a change should be is
+decided in ``fleet``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
+from edge_compress.domain.schema import decode, encode
+from edge_compress.errors import NotFound
+from edge_compress.store.interface import Record, ResourceStore
+
+KIND = "Device"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as it last became durable."""
+
+    name: str
+    spec: DeviceSpec
+    status: DeviceStatus
+
+
+class DeviceBook:
+    """Device records. Call it on one event loop; ``load``, ``all`` and ``get`` from any thread."""
+
+    def __init__(self, store: ResourceStore) -> None:
+        self._store = store
+        self._devices: dict[str, Device] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def load(self) -> None:
+        """Read what is stored; blocks."""
+        self._devices = {record.name: _device(record) for record in self._store.list(KIND).records}
+
+    def get(self, name: str) -> Device | None:
+        """The device, or None when it never joined."""
+        return self._devices.get(name)
+
+    def all(self) -> list[Device]:
+        """Every device."""
+        return list(self._devices.values())
+
+    async def join(self, name: str, spec: DeviceSpec, change: Callable[[DeviceStatus], DeviceStatus]) -> Device:
+        """Create or replace what a device says it is, and change its status."""
+        async with self._turns[name]:
+            record, _ = await asyncio.to_thread(
+                self._store.apply, KIND, name, labels=spec.labels, spec=encode(spec), status=encode(change(DeviceStatus()))
+            )
+            self._devices[name] = _device(record)
+            return await self._change(name, change)
+
+    async def change(self, name: str, change: Callable[[DeviceStatus], DeviceStatus]) -> Device:
+        """Change the status. Raises NotFound for a device that is not there."""
+        async with self._turns[name]:
+            return await self._change(name, change)
+
+    async def remove(self, name: str) -> None:
+        """Forget a device. Raises NotFound."""
+        async with self._turns[name]:
+            await asyncio.to_thread(self._store.delete, KIND, name)
+            self._devices.pop(name, None)
+        self._turns.pop(name, None)
+
+    async def _change(self, name: str, change: Callable[[DeviceStatus], DeviceStatus]) -> Device:
+        device = self._devices.get(name)
+        if device is None:
+            raise NotFound(KIND, name)
+        status = change(device.status)
+        if status != device.status:
+            await asyncio.to_thread(self._store.set_status, KIND, name, encode(status))
+            device = self._devices[name] = Device(name, device.spec, status)
+        return device
+
+
+def _device(record: Record) -> Device:
+    return Device(record.name, decode(DeviceSpec, record.spec, "spec"), decode(DeviceStatus, record.status, "status"))

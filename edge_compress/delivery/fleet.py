@@ -1,0 +1,234 @@
+"""The devices and their live sessions: who is there, what each runs, and getting the newest assignment to it.
+
+A change of a device is durable before anything follows from it. Heartbeats stay in memory: ``last_seen`` is written at most
+once a minute per device. Which device should run what is decided in ``reconcile``; counting inferences is left to ``usage``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_compress.delivery.assignments import must_be_sent, standing
+from edge_compress.delivery.devices import Device, DeviceBook
+from edge_compress.delivery.running import SETTLED, ArtifactBook, joined, moved
+from edge_compress.delivery.sessions import Session, Welcome
+from edge_compress.delivery.usage import UsageLedger
+from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
+from edge_compress.domain.schema import decode
+from edge_compress.domain.session import Assignment, Hello, Move, UsageReport
+from edge_compress.domain.spec import DeviceProfileSpec
+from edge_compress.errors import Conflict, EdgeCompressError, InUse, NotFound, Unavailable
+from edge_compress.store.interface import ResourceStore
+
+_log = logging.getLogger(__name__)
+DISCONNECTED = "Disconnected"
+
+
+@dataclass(frozen=True)
+class FleetSettings:
+    """How often agents speak and how often that is written down. Seconds."""
+
+    heartbeat_seconds: float = 10.0
+    report_seconds: float = 5.0
+    lost_after_heartbeats: int = 3
+    """a session silent for so many heartbeats is over"""
+    last_seen_seconds: float = 60.0
+    usage_seconds: float = 15.0
+    """a device's status shows its usage as of at most so long ago"""
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a session may be silent."""
+        return self.heartbeat_seconds * self.lost_after_heartbeats
+
+
+class Fleet:
+    """Every device that joined. Call it on one event loop; ``devices`` and ``states`` from any thread.
+
+    ``changed`` is called after a device joined, left, moved or was forgotten.
+    """
+
+    def __init__(
+        self,
+        store: ResourceStore,
+        ledger: UsageLedger,
+        settings: FleetSettings = FleetSettings(),
+        *,
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.changed = changed
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._book = DeviceBook(store)
+        self._artifacts = ArtifactBook(store)
+        self._sessions: dict[str, Session] = {}
+        self._desired: dict[str, Assignment] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the devices and begin to look for silent ones. Call after the ledger was loaded."""
+        await asyncio.to_thread(self._book.load)
+        self._watch = asyncio.create_task(self._look_for_silent_ones())
+
+    async def close(self) -> None:
+        """End every session; the agents come back to the next server."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for session in list(self._sessions.values()):
+            session.end(Unavailable("the server is stopping; try again soon"))
+
+    def devices(self) -> list[Device]:
+        """Every device with its durable status."""
+        return self._book.all()
+
+    def states(self) -> Mapping[str, int]:
+        """State -> devices, those without a session as Disconnected."""
+        live = self._sessions.keys()
+        return Counter(device.status.state if device.name in live else DISCONNECTED for device in self._book.all())
+
+    def live(self, name: str) -> bool:
+        """Whether the device has a session now."""
+        return name in self._sessions
+
+    async def join(self, hello: Hello) -> Session:
+        """Begin a session; the device's older one, if any, ends. Raises NotFound when there is no such profile."""
+        profile = await self._profile(hello.profile)
+        running = await self._artifacts.running(hello.current_sha256)
+        spec = DeviceSpec(hello.profile, hello.labels, hello.agent_version, hello.runtime_version, hello.machine)
+        now = self._clock()
+        await self._book.join(hello.device, spec, lambda status: joined(status, hello, running, now))
+        session = Session(hello, self._welcome(profile, now), time.monotonic())
+        older = self._sessions.get(hello.device)
+        self._sessions[hello.device] = session
+        if older is not None:
+            older.end(Conflict(f"a newer session of device {hello.device} began"))
+        self._send(session)
+        self.changed()
+        return session
+
+    async def leave(self, session: Session) -> None:
+        """A session is over. Its device is disconnected unless a newer session took its place."""
+        session.end()
+        if self._sessions.get(session.device) is session:
+            del self._sessions[session.device]
+            await self._disconnected(session.device)
+
+    async def heard(self, session: Session) -> None:
+        """The agent said something: it is alive."""
+        session.heard = time.monotonic()
+        device, now = self._book.get(session.device), self._clock()
+        if device is not None and now - device.status.last_seen >= self.settings.last_seen_seconds:
+            await self._book.change(session.device, lambda status: replace(status, last_seen=now))
+
+    async def moved(self, session: Session, move: Move) -> None:
+        """The device made a move. A repeat changes nothing."""
+        session.heard = time.monotonic()
+        running = None
+        if move.state in SETTLED:
+            session.current_sha256 = move.current_sha256
+            running = await self._artifacts.running(move.current_sha256)
+        now = self._clock()
+        await self._book.change(session.device, lambda status: moved(status, move, running, now))
+        self.changed()
+
+    async def reported(self, session: Session, sequence: int, reports: Sequence[UsageReport]) -> None:
+        """Count reports and acknowledge them once they are durable."""
+        session.heard = time.monotonic()
+        await self._ledger.accept(session.device, session.hello.profile, reports)
+        session.acknowledge(sequence)
+        if session.heard - session.usage_shown >= self.settings.usage_seconds:
+            session.usage_shown = session.heard
+            await self._book.change(session.device, self._with_usage(session.device))
+
+    async def desire(self, wanted: Mapping[str, Assignment]) -> None:
+        """Say what every device should run: device -> assignment. A device not named keeps what it runs and is sent nothing.
+
+        What a device is offered is durable before it is sent. Calling this again with the same changes nothing.
+        """
+        await asyncio.gather(*(self._note_offer(name, assignment) for name, assignment in wanted.items()))
+        self._desired = dict(wanted)
+        for name in wanted:
+            if session := self._sessions.get(name):
+                self._send(session)
+
+    async def forget(self, name: str) -> None:
+        """Remove a device that is not connected. Raises NotFound, InUse. What it counted stays in the metrics' sums."""
+        if name in self._sessions:
+            raise InUse("Device", name, ("its agent, which is connected",))
+        await self._book.remove(name)
+        await self._ledger.forget(name)
+        self.changed()
+
+    async def _note_offer(self, name: str, assignment: Assignment) -> None:
+        device, now = self._book.get(name), self._clock()
+        if device is None or standing(device.status, assignment) is not None:
+            return
+        try:
+            await self._book.change(name, lambda status: replace(status, offered=assignment.id, news_at=now))
+        except NotFound:
+            _log.debug("device %s was forgotten before it could be offered %s", name, assignment.id)
+
+    def _send(self, session: Session) -> None:
+        wanted, device = self._desired.get(session.device), self._book.get(session.device)
+        if wanted is None or device is None or session.told == wanted.id:
+            return
+        if must_be_sent(device.status, session.current_sha256, wanted):
+            session.offer(wanted)
+
+    def _welcome(self, profile: DeviceProfileSpec, now: float) -> Welcome:
+        settings = self.settings
+        return Welcome(settings.heartbeat_seconds, settings.report_seconds, profile.compute.watts_per_core, now)
+
+    def _with_usage(self, name: str) -> Callable[[DeviceStatus], DeviceStatus]:
+        def change(status: DeviceStatus) -> DeviceStatus:
+            usage = self._ledger.device(name, status.model, status.version)
+            return replace(
+                status,
+                inferences=usage.inferences,
+                p95_seconds=usage.p95_seconds if usage.p95_seconds is not None else status.p95_seconds,
+                joules_per_inference=usage.joules_per_inference,
+                energy_source=usage.energy_source,
+            )
+
+        return change
+
+    async def _profile(self, name: str) -> DeviceProfileSpec:
+        record = await asyncio.to_thread(self._store.get, "DeviceProfile", name)
+        return decode(DeviceProfileSpec, record.spec, "spec")
+
+    async def _disconnected(self, name: str) -> None:
+        try:
+            await self._book.change(name, lambda status: replace(status, connected=name in self._sessions))
+        except NotFound:
+            _log.debug("device %s was forgotten while its session ended", name)
+        self.changed()
+
+    async def _look_for_silent_ones(self) -> None:
+        """End sessions that fell silent, and note the devices that did not come back after a restart."""
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(self.settings.heartbeat_seconds / 2)
+            now = time.monotonic()
+            try:
+                for session in list(self._sessions.values()):
+                    if now - session.heard > self.settings.patience_seconds:
+                        session.end(Unavailable(f"no heartbeat for {self.settings.patience_seconds:g} s"))
+                        await self.leave(session)
+                if now - began > self.settings.patience_seconds:
+                    await self._note_absent()
+            except EdgeCompressError as error:
+                _log.warning("could not note silent devices, will try again: %s", error)
+
+    async def _note_absent(self) -> None:
+        for device in self._book.all():
+            if device.status.connected and device.name not in self._sessions:
+                await self._disconnected(device.name)
