@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from edge_compress.domain import quantity as q
 from edge_compress.domain.quantity import Quantity
-from edge_compress.domain.schema import FieldFacts, decode, fields_of
+from edge_compress.domain.schema import FieldFacts, decode_field, fields_of
 from edge_compress.domain.spec import check_name
 from edge_compress.errors import InvalidSpec
 
@@ -133,20 +133,10 @@ def load(cls: type[T], given: Mapping[str, Any], environ: Mapping[str, str] | No
     for item in fields_of(cls):
         source, value = _chosen(item, given, environ)
         if value is not None:
-            values[item.name] = decode_one(cls, item, value, source)
+            values[item.name] = _read(item, value, source)
         elif item.required:
             raise InvalidSpec.at(_flag(item), None, item.doc, f"give it, or set {item.meta['env']}")
     return cls(**values)
-
-
-def decode_one(cls: type, item: FieldFacts, value: Any, source: str) -> Any:
-    """One value through the checks that its declaration asks for. Raises InvalidSpec naming ``source``."""
-    if item.type is Path:
-        return Path(value).expanduser().absolute()
-    if isinstance(value, str):
-        value = _from_text(item, value, source)
-    single = dataclasses.make_dataclass("Setting", [(source, item.type, dataclasses.field(metadata=item.meta))], frozen=True)
-    return getattr(decode(single, {source: value}), source)
 
 
 def parse_labels(text: str, field: str) -> dict[str, str]:
@@ -172,6 +162,12 @@ def _chosen(item: FieldFacts, given: Mapping[str, Any], environ: Mapping[str, st
     if environ.get(variable):
         return variable, environ[variable]
     return "", None
+
+
+def _read(item: FieldFacts, value: Any, source: str) -> Any:
+    if item.type is Path:
+        return Path(value).expanduser().absolute()
+    return decode_field(item, _from_text(item, value, source) if isinstance(value, str) else value, source)
 
 
 def _flag(item: FieldFacts) -> str:

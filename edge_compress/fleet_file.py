@@ -104,8 +104,7 @@ def _documents(text: str, file: str) -> Iterator[yaml.MappingNode]:
                 raise _wrong(file, _line(node), "document", node.value, "a mapping with kind, metadata and spec")
             yield node
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = int(getattr(mark, "line", 0)) + 1
+        line = int(getattr(error.problem_mark or error.context_mark, "line", 0)) + 1
         raise InvalidSpec(f"{file}:{line}: not YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InvalidSpec(f"{file}: not YAML: {error}") from error

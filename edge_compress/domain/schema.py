@@ -111,6 +111,11 @@ def decode(cls: type[T], value: object, at: str = "") -> T:
     return cls(**given)
 
 
+def decode_field(item: FieldFacts, value: object, at: str) -> Any:
+    """One field's value through the checks that ``decode`` makes, called ``at`` in errors. Raises InvalidSpec."""
+    return _decode_value(item.type, value, at, item.meta)
+
+
 def encode(value: Any) -> Any:
     """The plain, JSON-ready form of a dataclass: quantities as people write them, fields left at their default omitted."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
