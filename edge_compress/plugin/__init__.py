@@ -4,6 +4,7 @@ from edge_compress.domain.artifact import Artifact
 from edge_compress.domain.model import DataFacts, LayerFacts, ModelFacts, TensorFacts
 from edge_compress.domain.schema import spec_field as param
 from edge_compress.domain.spec import DeviceProfileSpec
+from edge_compress.errors import InvalidData, InvalidSpec
 from edge_compress.plugin.hookspecs import hookimpl
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import (
@@ -28,6 +29,8 @@ __all__ = [
     "DeviceProfileSpec",
     "Ensures",
     "Expectation",
+    "InvalidData",
+    "InvalidSpec",
     "LayerFacts",
     "Limits",
     "ModelFacts",

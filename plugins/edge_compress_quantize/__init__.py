@@ -1,1 +1,27 @@
-"""Placeholder until its strategies land."""
+"""First-party plugin: quantisation after training. Uses only the public plugin API.
+
+quantize.static   weights and activations in int8, ranges measured beforehand
+quantize.dynamic  weights in int8, activations measured while running
+quantize.float16  half precision
+quantize.weights  weights stored in 8 or 4 bits, float arithmetic
+
+How a static quantisation flows through the modules: ``canonical`` folds the model, ``placement`` decides by ``rules`` which
+nodes run on integers, ``calibrate`` streams data and ``ranges`` remembers, ``grid`` does the arithmetic, ``qdq`` writes the
+graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_compress.plugin import Strategy, hookimpl
+from edge_compress_quantize.float16 import QuantizeFloat16
+from edge_compress_quantize.static import QuantizeStatic
+from edge_compress_quantize.weights import QuantizeWeights
+
+
+@hookimpl
+def edge_compress_register_strategies() -> Sequence[Strategy[Any]]:
+    """The strategies above."""
+    return [QuantizeStatic(), QuantizeFloat16(), QuantizeWeights()]

@@ -1,0 +1,140 @@
+"""What is remembered of an activation while calibration data streams by, and which range it is given from that.
+
+Memory is a minimum, a maximum and a histogram a tensor, however much data there is. A new way of choosing (entropy, say) is one
+more function in CHOOSERS. Leaves running the model to ``calibrate`` and integers to ``grid``.
+
+Sources: percentile: McKinstry et al. 2018 (arXiv:1809.04191) and Wu et al. 2020 (arXiv:2004.09602), section 3.2; mean squared
+error: Banner et al. 2019 (arXiv:1810.05723), here by search over the histogram instead of a fitted distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+BINS = 2048
+_SAMPLED = 1 << 17
+"""values of one tensor of one batch that enter the histogram; minimum and maximum see all of them"""
+
+
+@dataclass(frozen=True)
+class RangeSettings:
+    """How ranges are chosen."""
+
+    calibration: str = "minmax"
+    percentile: float = 99.99
+    levels: int = 256
+    histogram: bool = True
+    """whether the chooser looks at more than minimum and maximum"""
+
+
+class Statistics:
+    """Running minimum, maximum and histogram of one tensor."""
+
+    def __init__(self, *, histogram: bool = True) -> None:
+        self.low = self.high = 0.0
+        self.seen = 0
+        self._edges = (0.0, 0.0)
+        self._counts: Array | None = np.zeros(BINS, np.int64) if histogram else None
+
+    def add(self, values: Array) -> None:
+        """Take in one batch of values. Raises ValueError when one is not finite."""
+        if values.size == 0:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ValueError("takes values that are not finite")
+        self.low, self.high = (min(self.low, low), max(self.high, high)) if self.seen else (low, high)
+        self.seen += values.size
+        if self._counts is not None and self.high > self.low:
+            self._count(values)
+
+    def histogram(self) -> tuple[Array, Array]:
+        """Bin centres, shape (BINS,), and counts. All zero counts when every value was the same."""
+        low, high = self._edges
+        width = (high - low) / BINS
+        counts = self._counts if self._counts is not None else np.zeros(BINS, np.int64)
+        return low + width * (np.arange(BINS) + 0.5), counts
+
+    def _count(self, values: Array) -> None:
+        assert self._counts is not None
+        if self._edges != (self.low, self.high):
+            self._widen()
+        flat = values.reshape(-1)
+        # An odd stride, so that it never keeps step with the usual even row and channel lengths.
+        stride = max(1, flat.size // _SAMPLED) | 1
+        self._counts += np.bincount(self._bin_of(flat[::stride]), minlength=BINS)
+
+    def _widen(self) -> None:
+        centres, old = self.histogram()
+        had_range = self._edges[1] > self._edges[0]
+        self._edges = (self.low, self.high)
+        if had_range:
+            self._counts = np.bincount(self._bin_of(centres), weights=old, minlength=BINS).astype(np.int64)
+
+    def _bin_of(self, values: Array) -> Array:
+        low, high = self._edges
+        bins = ((values.astype(np.float64) - low) * (BINS / (high - low))).astype(np.int64)
+        return np.clip(bins, 0, BINS - 1)
+
+
+def choose(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]:
+    """The range [low, high] that is worth integers; zero is inside."""
+    low, high = CHOOSERS[settings.calibration](statistics, settings)
+    return min(low, 0.0), max(high, 0.0)
+
+
+def _minmax(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]:
+    return statistics.low, statistics.high
+
+
+def _percentile(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]:
+    """Leave out (100 - percentile) % of the values at each end."""
+    centres, counts = statistics.histogram()
+    total = int(counts.sum())
+    if total == 0:
+        return statistics.low, statistics.high
+    share = np.cumsum(counts) / total
+    tail = 1.0 - settings.percentile / 100.0
+    first = int(np.searchsorted(share, tail, side="right"))
+    last = int(np.searchsorted(share, 1.0 - tail, side="left"))
+    return _within(statistics, centres, first, last)
+
+
+def _mse(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]:
+    """The shrunken range with the least squared error over the histogram: what is cut off against what is rounded finer."""
+    centres, counts = statistics.histogram()
+    if counts.sum() == 0:
+        return statistics.low, statistics.high
+    low, high = min(statistics.low, 0.0), max(statistics.high, 0.0)
+    shrink = np.linspace(1.0, 0.3, 71)
+    errors = [_squared_error(centres, counts, low * part, high * part, settings.levels) for part in shrink]
+    best = float(shrink[int(np.argmin(errors))])
+    return low * best, high * best
+
+
+def _squared_error(centres: Array, counts: Array, low: float, high: float, levels: int) -> float:
+    step = (high - low) / (levels - 1)
+    rounded = np.clip(np.rint(centres / step) * step, low, high)
+    inside = (centres >= low) & (centres <= high)
+    # A bin is about as wide as a few steps or less, so its centre alone says little of rounding: step^2 / 12 is the mean.
+    error = np.where(inside, step * step / 12, (centres - rounded) ** 2)
+    return float(np.dot(error, counts))
+
+
+def _within(statistics: Statistics, centres: Array, first: int, last: int) -> tuple[float, float]:
+    low = statistics.low if first == 0 else float(centres[first])
+    high = statistics.high if last >= BINS - 1 else float(centres[last])
+    return (low, high) if high > low else (statistics.low, statistics.high)
+
+
+CHOOSERS: dict[str, Callable[[Statistics, RangeSettings], tuple[float, float]]] = {
+    "minmax": _minmax,
+    "percentile": _percentile,
+    "mse": _mse,
+}
