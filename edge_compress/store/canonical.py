@@ -16,7 +16,9 @@ def to_text(value: Any, field: str) -> str:
     """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError as error:  # the value's own repr would fail the same way
+        raise InvalidSpec.at(field, type(value).__name__, "a value that is nested less deeply") from error
+    except (TypeError, ValueError) as error:
         raise InvalidSpec.at(field, value, f"a JSON-ready value ({error})") from error
 
 

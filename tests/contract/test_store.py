@@ -40,7 +40,7 @@ class TestResources:
         )
         assert outcome is ApplyOutcome.CREATED
         assert (record.kind, record.name, record.generation, record.revision) == ("Model", "vision", 1, 1)
-        assert {"labels": record.labels, "spec": record.spec, "status": record.status} == wanted
+        assert (record.labels, record.spec, record.status) == ({"site": "a"}, {"n": [1, {"x": None}]}, {"ready": False})
         assert record.uid
         assert record.created_at == record.updated_at > 0
         assert store.get("Model", "vision") == record
