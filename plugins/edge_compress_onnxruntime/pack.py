@@ -11,112 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx
-from onnx import inliner, numpy_helper
 
-from edge_compress.graph.walk import in_order, nodes_within, subgraphs, uses
+from edge_compress.graph.tidy import tidied
+from edge_compress.graph.walk import nodes_within, subgraphs
 
 OLDEST_IR = 8
 """the first files whose initializers need not be inputs too are of version 4; 8 is what the oldest runtimes we meet write"""
 
-_CONSTANT_LISTS = {"value_float": "f", "value_int": "i", "value_floats": "floats", "value_ints": "ints"}
 _DIGITS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def pack(model: onnx.ModelProto) -> bytes:
     """The bytes of the model, packed. The model given is not changed. Raises InvalidModel when its graph has a cycle."""
-    packed = onnx.ModelProto()
-    packed.CopyFrom(inliner.inline_local_functions(model) if model.functions else model)
-    graph = packed.graph
-    _order(graph)
-    _constants_to_initializers(graph)
-    _drop_overridable(graph)
-    _drop_dead_nodes(graph)
-    _share_initializers(graph)
-    _drop_unused_initializers(graph)
-    _shorten_names(graph)
+    packed = tidied(model)
+    _shorten_names(packed.graph)
     _strip(packed)
     return packed.SerializeToString(deterministic=True)
-
-
-def _order(graph: onnx.GraphProto) -> None:
-    _replace_nodes(graph, in_order(list(graph.node)))
-
-
-def _constants_to_initializers(graph: onnx.GraphProto) -> None:
-    """A tensor in an initializer can be shared; one in a Constant node cannot."""
-    kept = []
-    for node in graph.node:
-        tensor = _constant_value(node)
-        if tensor is None:
-            kept.append(node)
-        else:
-            tensor.name = node.output[0]
-            graph.initializer.append(tensor)
-    _replace_nodes(graph, kept)
-
-
-def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    if node.op_type != "Constant" or node.domain or len(node.attribute) != 1:
-        return None
-    attribute = node.attribute[0]
-    if attribute.name == "value":
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(attribute.t)
-        return tensor
-    if attribute.name not in _CONSTANT_LISTS:
-        return None
-    value = getattr(attribute, _CONSTANT_LISTS[attribute.name])
-    several = attribute.name.endswith("s")
-    kind = onnx.TensorProto.FLOAT if "float" in attribute.name else onnx.TensorProto.INT64
-    return onnx.helper.make_tensor("", kind, [len(value)] if several else [], value if several else [value])
-
-
-def _drop_overridable(graph: onnx.GraphProto) -> None:
-    """Initializers listed as inputs are defaults a caller could override; runtimes then cannot fold them, and nobody does."""
-    defaults = {item.name for item in graph.initializer}
-    inputs = [item for item in graph.input if item.name not in defaults]
-    del graph.input[:]
-    graph.input.extend(inputs)
-
-
-def _drop_dead_nodes(graph: onnx.GraphProto) -> None:
-    needed = {item.name for item in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if any(name in needed for name in node.output):
-            kept.append(node)
-            needed.update(uses(node))
-    _replace_nodes(graph, kept[::-1])
-
-
-def _share_initializers(graph: onnx.GraphProto) -> None:
-    outputs = {item.name for item in graph.output}
-    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
-    same: dict[str, str] = {}
-    for tensor in graph.initializer:
-        _to_raw(tensor)
-        if tensor.data_type == onnx.TensorProto.STRING or tensor.name in outputs:
-            continue
-        holder = first.setdefault((tensor.data_type, tuple(tensor.dims), tensor.raw_data), tensor.name)
-        if holder != tensor.name:
-            same[tensor.name] = holder
-    for node in nodes_within(graph.node):
-        for index, name in enumerate(node.input):
-            node.input[index] = same.get(name, name)
-
-
-def _to_raw(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type != onnx.TensorProto.STRING and not tensor.HasField("raw_data"):
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-
-
-def _drop_unused_initializers(graph: onnx.GraphProto) -> None:
-    """Keep what is used, in the order of first use, so that the order does not tell how the model was made."""
-    held = {item.name: item for item in graph.initializer}
-    wanted = itertools.chain((name for node in graph.node for name in uses(node)), (item.name for item in graph.output))
-    kept = [onnx.TensorProto.FromString(held[name].SerializeToString()) for name in dict.fromkeys(wanted) if name in held]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _shorten_names(graph: onnx.GraphProto) -> None:
@@ -145,7 +55,7 @@ def _rename(graph: onnx.GraphProto, names: _NewNames) -> None:
     for tensor in graph.initializer:
         tensor.name = names[tensor.name]
     for sparse in graph.sparse_initializer:
-        sparse.values.name = names[sparse.values.name]  # type: ignore[attr-defined]  # onnx's stub says Message
+        sparse.values.name = names[sparse.values.name]
     for node in graph.node:
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
@@ -203,9 +113,3 @@ def _strip_node(node: onnx.NodeProto) -> None:
     for attribute in node.attribute:
         attribute.ClearField("doc_string")
     node.attribute.sort(key=lambda item: item.name)
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
