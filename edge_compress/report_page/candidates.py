@@ -11,8 +11,8 @@ from edge_compress.report_page.markup import Markup, tag
 
 HEADINGS = ("State", "Recipe", "Why", "Installed", "Download", "Quality", "p50 / p95", "Peak memory", "Energy")
 SIGNS = {"chosen": "◉", "lost": "○", "refused": "⊘", "failed": "✕", "skipped": "–"}
-LEAST_QUALITY_WINDOW = 0.05
-"""a share below the original that the quality charts show at least; what lies lower becomes an arrow"""
+LEAST_WINDOW, MOST_WINDOW = 0.02, 0.05
+"""how far below the original the charts of a share reach at least, and from where candidates that lost become arrows"""
 
 Figure = Callable[[Mapping[str, Any]], float | None]
 
@@ -40,7 +40,7 @@ def overview_chart(model: str, entry: Mapping[str, Any]) -> Markup:
     }
     chosen = [Point(*place, "chosen", f"{', '.join(names)}: {_xy(place)}", ", ".join(names)) for place, names in labels.items()]
     points = [*tried.values(), *_original(original, _quality), *chosen]
-    axis = _quality_axis(original, points, list(profiles.values()))
+    axis = _quality_axis(original, list(profiles.values()))
     return _figure(points, axis, f"{model}: size against {axis.label}, all profiles")
 
 
@@ -54,7 +54,7 @@ def profile_charts(profile: str, result: Mapping[str, Any], original: Mapping[st
     charts = []
     for figure, axis in axes:
         points = [*_tried(result, figure), *_original(original, figure), *_chosen(profile, result, figure)]
-        shown = axis or _quality_axis(original, points, [result])
+        shown = axis or _quality_axis(original, [result])
         charts.append(_figure(points, shown, f"{profile}: size against {shown.label}"))
     return charts
 
@@ -109,17 +109,18 @@ def _binary_base(points: Sequence[Point]) -> float:
     return float(1024**2 if largest >= 2 * 1024**2 else 1024)
 
 
-def _quality_axis(original: Mapping[str, Any], points: Sequence[Point], results: Sequence[Mapping[str, Any]]) -> Axis:
+def _quality_axis(original: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Axis:
     measured = [result["quality"] for result in results if result.get("quality")]
     known = original.get("quality") or (measured[0] if measured else {})
     metric, higher = str(known.get("metric") or "quality"), _higher_is_better(results)
     reference = known.get("float", known.get("value"))
     worst = max((abs(quality.get("drop") or 0.0) for quality in measured), default=0.0)
-    floor = reference - max(LEAST_QUALITY_WINDOW, 1.5 * worst) if reference is not None and higher else None
-    if floor is not None and min((point.y for point in points), default=floor) > floor:
-        floor = None
+    low = floor = None
+    if reference is not None and higher:
+        low = reference - LEAST_WINDOW if metric in figures.SHARES else None
+        floor = reference - max(MOST_WINDOW, 1.5 * worst)
     write = (lambda value: f"{100 * value:.4g} %") if metric in figures.SHARES else (lambda value: f"{value:.4g}")
-    return Axis(metric, write, higher_is_better=higher, floor=floor, from_zero=False)
+    return Axis(metric, write, higher_is_better=higher, low=low, floor=floor, from_zero=False)
 
 
 def _higher_is_better(results: Sequence[Mapping[str, Any]]) -> bool:

@@ -13,8 +13,8 @@ from edge_compress.report_page.markup import Markup, join, tag
 
 WIDTH, HEIGHT = 400, 290
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 46
-LINE = 15
-"""least distance between two labels"""
+LINE, LETTER, REACH = 15, 7.6, 8
+"""height and width that a label's text needs, and half the size of a mark"""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows. ``write`` formats a tick; ``floor`` cuts off far outliers: arrows at the edge stand for them."""
+    """What an axis shows. ``write`` formats a tick; ``low`` is shown at least; what lies below ``floor`` becomes an
+    arrow at the edge."""
 
     label: str
     write: Callable[[float], str]
     higher_is_better: bool = False
+    low: float | None = None
     floor: float | None = None
     from_zero: bool = True
     step_base: float = 1.0
@@ -77,7 +79,7 @@ def scatter(points: Sequence[Point], x_axis: Axis, y_axis: Axis, *, name: str) -
     said = f"{name}. {len(points)} points, {len(front)} on the Pareto front; {better} is better. " + "; ".join(
         point.title for point in points if point.kind != "tried"
     )
-    body = join(_grid(x, y, x_axis, y_axis), _front(front, x, y), *[_mark(point, x, y) for point in drawn], _labels(drawn, x, y))
+    body = join(_grid(x, y, x_axis, y_axis), _front(front, x, y), _labels(drawn, x, y), *[_mark(point, x, y) for point in drawn])
     return tag("svg", tag("title", said), body, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", class_="chart")
 
 
@@ -91,9 +93,9 @@ def ticks(low: float, high: float, count: int, base: float = 1.0) -> list[float]
 
 
 def _range(values: Sequence[float], axis: Axis) -> tuple[float, float]:
-    low, high = min(values), max(values)
+    low, high = min([*values, *([] if axis.low is None else [axis.low])]), max(values)
     if axis.floor is not None:
-        low, high = max(low, min(axis.floor, high)), max(high, axis.floor)
+        low = max(low, min(axis.floor, high))
     if axis.from_zero:
         return 0.0, (high or 1.0) * 1.08
     margin = (high - low) * 0.1 or abs(high) * 0.01 or 1.0
@@ -115,7 +117,7 @@ def _grid(x: Scale, y: Scale, x_axis: Axis, y_axis: Axis) -> Markup:
 
 
 def _front(front: Sequence[Point], x: Scale, y: Scale) -> Markup:
-    places = " ".join(f"{x(point.x):.1f},{min(y(point.y), y.start):.1f}" for point in front)
+    places = " ".join(f"{x(point.x):.1f},{_seen(point, y):.1f}" for point in front)
     return tag("polyline", points=places, class_="front")
 
 
@@ -132,12 +134,34 @@ def _mark(point: Point, x: Scale, y: Scale) -> Markup:
 
 
 def _labels(points: Sequence[Point], x: Scale, y: Scale) -> Markup:
-    """Labels beside their points, pushed apart where they would touch."""
+    """Labels beside their points, moved down to where they cover nothing, with a line to the point they left."""
     written: list[Markup] = []
-    above = {"start": -math.inf, "end": -math.inf}
-    for point in sorted((point for point in points if point.label), key=lambda item: min(y(item.y), y.start)):
-        across = x(point.x)
-        at, anchor = (across + 12, "start") if across < (LEFT + WIDTH) * 0.55 else (across - 12, "end")
-        above[anchor] = down = max(min(y(point.y), y.start) + 4, above[anchor] + LINE)
-        written.append(tag("text", point.label, x=round(at, 1), y=round(down, 1), text_anchor=anchor, class_="label"))
+    taken = [_box(x(point.x) - REACH, _seen(point, y) - REACH, 2 * REACH, 2 * REACH) for point in points]
+    for point in sorted((point for point in points if point.label), key=lambda item: (_seen(item, y), item.x)):
+        across, beside = x(point.x), _seen(point, y)
+        right = across < (LEFT + WIDTH) * 0.55
+        at, width = across + (12 if right else -12), len(point.label) * LETTER
+        down = beside
+        while any(_touch(_box(at if right else at - width, down - LINE / 2, width, LINE), other) for other in taken):
+            down += LINE / 3
+        if down > beside and down > y.start:
+            continue  # no room: the mark's title still says it
+        taken.append(_box(at if right else at - width, down - LINE / 2, width, LINE))
+        if down > beside:
+            written.append(tag("line", x1=round(across, 1), y1=round(beside, 1), x2=at, y2=round(down, 1), class_="leader"))
+        anchor = "start" if right else "end"
+        written.append(tag("text", point.label, x=round(at, 1), y=round(down + 4, 1), text_anchor=anchor, class_="label"))
     return tag("g", *written, aria_hidden="true")
+
+
+def _seen(point: Point, y: Scale) -> float:
+    """The height at which the point is drawn."""
+    return min(y(point.y), y.start)
+
+
+def _box(left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return left, top, left + width, top + height
+
+
+def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -62,9 +62,11 @@ def recipe(steps: Sequence[Mapping[str, Any]] | None) -> str:
 
 
 def parameters(steps: Sequence[Mapping[str, Any]] | None) -> str:
-    """Every parameter used, step by step: ``bits=8 per_channel=true · percentile=99.9``."""
-    written = [" ".join(f"{key}={_plain(value)}" for key, value in (step.get("params") or {}).items()) for step in steps or ()]
-    return " · ".join(text for text in written if text)
+    """Every parameter that says something, step by step: ``bits=8 per_channel=true · percentile=99.9``."""
+    given = [
+        [(key, value) for key, value in (step.get("params") or {}).items() if value not in (None, [])] for step in steps or ()
+    ]
+    return " · ".join(" ".join(f"{key}={_plain(value)}" for key, value in pairs) for pairs in given if pairs)
 
 
 def significant(value: float) -> str:
@@ -80,5 +82,5 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ",".join(map(_plain, value)) or "[]"
-    return "none" if value is None else str(value)
+        return ",".join(map(_plain, value))
+    return str(value)

@@ -151,8 +151,8 @@ def _known(value: Any) -> Any:
 
 
 def _constraint(result: Mapping[str, Any]) -> str:
-    binding, gap = result.get("binding_constraint"), result.get("gap")
-    return ": ".join(str(part) for part in (binding, gap) if part)
+    binding, gap = str(result.get("binding_constraint") or ""), str(result.get("gap") or "")
+    return gap if gap.startswith(binding) else ": ".join(part for part in (binding, gap) if part)
 
 
 def _built(result: Mapping[str, Any]) -> str:

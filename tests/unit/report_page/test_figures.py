@@ -57,5 +57,5 @@ def test_recipe_and_parameters():
         {"strategy": "b", "params": None},
     ]
     assert figures.recipe(steps) == "a → b"
-    assert figures.parameters(steps) == "bits=8 on=true left=none axes=1,2"
+    assert figures.parameters(steps) == "bits=8 on=true axes=1,2"
     assert figures.recipe([]) == "as it is"
