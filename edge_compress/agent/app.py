@@ -1,0 +1,97 @@
+"""The one place where the parts of an agent are joined, run together and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+
+from edge_compress.agent import footprint, meters, report
+from edge_compress.agent.folder import StateFolder
+from edge_compress.agent.install import Install
+from edge_compress.agent.journal import Journal
+from edge_compress.agent.machine import Assignment
+from edge_compress.agent.report import Reports
+from edge_compress.agent.session import Callbacks, Session
+from edge_compress.agent.setup import Setup
+from edge_compress.agent.slots import Slots
+from edge_compress.agent.traffic import Traffic
+from edge_compress.agent.transfer import Transfer
+
+log = logging.getLogger("edge_compress.agent")
+
+_SAVE_SECONDS = 10.0
+"""how often totals that the server lacks are written down"""
+
+
+class App:
+    """A running agent."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        folder: StateFolder,
+        journal: Journal,
+        slots: Slots,
+        reports: Reports,
+        traffic: Traffic,
+        chance: random.Random,
+    ) -> None:
+        self._folder, self._reports, self._traffic = folder, reports, traffic
+        callbacks = Callbacks(lambda: journal.position, self._assigned, self._welcomed, self._resident_bytes)
+        self._session = Session(setup, callbacks, reports, chance)
+        self._install = Install(slots, journal, Transfer(self._session.channel, chance), traffic, self._session.announce)
+        traffic.exhausted = self._install.exhausted
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT. Raises StartupError when the server refuses this agent at the first contact."""
+        return asyncio.run(self._main())
+
+    async def _main(self) -> int:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        parts = [self._session.run(), self._install.run(), self._traffic.run(), self._save_totals()]
+        tasks = [asyncio.create_task(part) for part in parts]
+        stopping = asyncio.create_task(_wait_for(stop))
+        await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in tasks if task.done()]
+        await _cancel([*tasks, stopping])
+        self._traffic.stop()
+        self._save_now()
+        for task in failed:
+            task.result()
+        log.info("stopped")
+        return 0
+
+    def _assigned(self, assignment: Assignment) -> None:
+        self._install.assign(assignment)
+
+    def _welcomed(self, watts_per_core: float | None) -> None:
+        self._traffic.meter = meters.choose(watts_per_core)
+
+    def _resident_bytes(self) -> int:
+        return footprint.resident_bytes((os.getpid(), *self._traffic.pids, *self._install.pids))
+
+    async def _save_totals(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            self._save_now()
+
+    def _save_now(self) -> None:
+        """Measurements are not worth a stop: a full disk only costs those of this boot."""
+        with contextlib.suppress(OSError):
+            report.save(self._folder.usage, self._reports.waiting())
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

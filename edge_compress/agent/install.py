@@ -1,0 +1,255 @@
+"""Carries an assignment through its states: one small, repeatable piece of work for each, a roll-back when one fails.
+
+Every move is journalled before its work begins, so that a kill at any moment is followed by the same work again. Whatever
+goes wrong with an update, what served before it goes on serving. Leaves bytes to ``slots`` and ``transfer``, verdicts to
+``probe``, processes to ``traffic``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge_compress.agent.child import Child
+from edge_compress.agent.journal import Journal
+from edge_compress.agent.machine import Assignment, Position
+from edge_compress.agent.probe import Refused, probe
+from edge_compress.agent.slots import Slots
+from edge_compress.agent.traffic import Traffic
+from edge_compress.agent.transfer import Transfer
+from edge_compress.domain.fleet import DeviceState
+from edge_compress.errors import EdgeCompressError, StorageFull
+
+log = logging.getLogger("edge_compress.agent")
+
+RUNTIMES = ("onnxruntime",)
+_SPARE_BYTES = 1 << 20
+"""kept free for the journal and the manifest"""
+_MAX_RESTARTS = 3
+"""how often the agent may go down while a candidate runs before the candidate is blamed"""
+_RETRY_JOURNAL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class _Exhausted:
+    """The serving model's process died too often."""
+
+    assignment: Assignment
+    why: str
+
+
+class Install:
+    """Works on one assignment at a time; a newer one replaces it. ``announce`` hears every move."""
+
+    def __init__(
+        self, slots: Slots, journal: Journal, transfer: Transfer, traffic: Traffic, announce: Callable[[Position], None]
+    ) -> None:
+        self._slots, self._journal, self._transfer, self._traffic = slots, journal, transfer, traffic
+        self._announce = announce
+        self._inbox: asyncio.Queue[Assignment | _Exhausted] = asyncio.Queue()
+        self._candidate: Child | None = None
+        self._work: dict[DeviceState, Callable[[Assignment], Awaitable[None]]] = {
+            DeviceState.PREFLIGHT: self._preflight,
+            DeviceState.FETCHING: self._fetch,
+            DeviceState.VERIFYING: self._verify,
+            DeviceState.STAGED: self._stage,
+            DeviceState.PROBING: self._probe,
+            DeviceState.TRIAL: self._try_out,
+            DeviceState.COMMITTED: self._commit,
+        }
+
+    @property
+    def position(self) -> Position:
+        """Where the agent stands."""
+        return self._journal.position
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The candidate's process, if any."""
+        return (self._candidate.pid,) if self._candidate else ()
+
+    def assign(self, assignment: Assignment) -> None:
+        """Take note of what the server wants; repeats are harmless."""
+        self._inbox.put_nowait(assignment)
+
+    def exhausted(self, assignment: Assignment, why: str) -> None:
+        """Take note that the serving model's process died too often."""
+        self._inbox.put_nowait(_Exhausted(assignment, why))
+
+    async def run(self) -> None:
+        """Go on from the journal, then follow assignments until cancelled."""
+        work = asyncio.create_task(self._resume())
+        try:
+            while True:
+                event = await self._inbox.get()
+                if isinstance(event, Assignment) and self._is_new(event):
+                    await _halt(work)
+                    work = asyncio.create_task(self._begin(event))
+                elif isinstance(event, _Exhausted) and self._is_to_blame(event.assignment):
+                    await _halt(work)
+                    work = asyncio.create_task(self._roll_back(event.why))
+                else:
+                    self._announce(self.position)
+        finally:
+            await _halt(work)
+            self._drop_candidate()
+
+    def _is_new(self, assignment: Assignment) -> bool:
+        known = self.position.assignment
+        return known is None or known.id != assignment.id
+
+    def _is_to_blame(self, assignment: Assignment) -> bool:
+        serving = self.position.serving
+        return self.position.state is DeviceState.COMMITTED and serving is not None and serving.id == assignment.id
+
+    async def _begin(self, assignment: Assignment) -> None:
+        if self.position.state is DeviceState.ROLLING_BACK:
+            await self._finish_roll_back()
+        self._drop_candidate()
+        await self._record_surely(self.position.assigned(assignment))
+        await self._advance()
+
+    async def _resume(self) -> None:
+        position = self.position
+        if position.state is DeviceState.ROLLING_BACK:
+            await self._finish_roll_back()
+        elif position.state in (DeviceState.PROBING, DeviceState.TRIAL):
+            await self._again(replace(position, restarts=position.restarts + 1))
+        elif position.state is DeviceState.COMMITTED or not position.settled:
+            await self._advance()
+
+    async def _again(self, position: Position) -> None:
+        """Run a candidate once more after a restart, unless it seems to be what takes the agent down."""
+        if position.restarts > _MAX_RESTARTS:
+            await self._roll_back(f"the agent went down {position.restarts} times in {position.state}")
+            return
+        self._journal.append(position)
+        await self._advance()
+
+    async def _advance(self) -> None:
+        """Do the work of each state in turn until nothing is left to do or something fails."""
+        try:
+            while True:
+                state, assignment = self.position.state, self.position.assignment
+                assert assignment is not None
+                await self._work[state](assignment)
+                if state is DeviceState.COMMITTED:
+                    return
+        except (EdgeCompressError, OSError) as error:
+            await self._roll_back(_reason(error))
+        except Exception as error:  # a fault of ours must not take the device's model down with it
+            log.exception("a fault in the agent")
+            await self._roll_back(f"{type(error).__name__}: {error}")
+
+    async def _preflight(self, assignment: Assignment) -> None:
+        self._slots.sweep_partials(frozenset({assignment.sha256, assignment.golden_sha256}))
+        if assignment.runtime not in RUNTIMES:
+            raise Refused(f"this device has no runtime {assignment.runtime!r}; it has {', '.join(RUNTIMES)}")
+        wanting, free = self._slots.wanting_bytes(assignment), self._slots.free_bytes()
+        if wanting and wanting + _SPARE_BYTES > free:
+            raise StorageFull(f"no room on the disk: {wanting + _SPARE_BYTES} bytes are needed, {free} are free")
+        self._move(DeviceState.FETCHING)
+
+    async def _fetch(self, assignment: Assignment) -> None:
+        if not self._slots.staged(assignment):
+            await self._transfer.fetch(assignment.sha256, assignment.bytes, self._slots.partial(assignment.sha256))
+            await self._transfer.fetch(
+                assignment.golden_sha256, assignment.golden_bytes, self._slots.partial(assignment.golden_sha256)
+            )
+        self._move(DeviceState.VERIFYING)
+
+    async def _verify(self, assignment: Assignment) -> None:
+        await asyncio.to_thread(self._slots.verify, assignment)
+        self._move(DeviceState.STAGED)
+
+    async def _stage(self, assignment: Assignment) -> None:
+        self._slots.stage(assignment)
+        self._move(DeviceState.PROBING)
+
+    async def _probe(self, assignment: Assignment) -> None:
+        child = await self._load_candidate(assignment)
+        figures = await probe(child, assignment)
+        self._traffic.remember_peak(assignment, figures.peak_memory_bytes)
+        self._move(DeviceState.TRIAL, p95_seconds=figures.p95_seconds, peak_memory_bytes=figures.peak_memory_bytes)
+
+    async def _try_out(self, assignment: Assignment) -> None:
+        child = self._candidate or await self._load_candidate(assignment)
+        await self._traffic.try_out(assignment, child)
+        self._record(self.position.committed())
+
+    async def _commit(self, assignment: Assignment) -> None:
+        self._slots.switch(assignment)
+        if self._candidate is not None:
+            child, self._candidate = self._candidate, None
+            self._traffic.serve(assignment, child)
+        self._tidy()
+
+    async def _load_candidate(self, assignment: Assignment) -> Child:
+        self._drop_candidate()
+        self._candidate = Child()
+        await self._candidate.load(self._slots, assignment)
+        return self._candidate
+
+    def _drop_candidate(self) -> None:
+        if self._candidate is not None:
+            self._candidate.kill()
+            self._candidate = None
+
+    def _move(self, state: DeviceState, **changes: Any) -> None:
+        self._record(self.position.moved(state, **changes))
+
+    def _record(self, position: Position) -> None:
+        """Make a move: into the journal first, then to the server. Raises OSError."""
+        self._journal.append(position)
+        who = position.assignment.artifact or position.assignment.id if position.assignment else "-"
+        log.info("%s: %s%s", who, position.state, f" ({position.message})" if position.message else "")
+        self._announce(position)
+
+    async def _roll_back(self, why: str) -> None:
+        self._drop_candidate()
+        self._slots.sweep_partials()
+        await self._record_surely(self.position.rolling_back(why))
+        await self._finish_roll_back()
+
+    async def _finish_roll_back(self) -> None:
+        """Back to what served before, or to nothing when that is gone too."""
+        back_to = self.position.serving
+        if back_to is not None and not self._slots.staged(back_to):
+            back_to = None
+        self._slots.switch(back_to)
+        if self._traffic.assignment != back_to:
+            self._traffic.serve(back_to)
+        await self._record_surely(self.position.moved(DeviceState.ROLLED_BACK, serving=back_to))
+        self._tidy()
+
+    async def _record_surely(self, position: Position) -> None:
+        """As ``_record``, but a full disk only delays it: nothing begins that a restart would not know of."""
+        while True:
+            try:
+                self._record(position)
+            except OSError as error:
+                log.error("the journal cannot be written: %s", error)
+                await asyncio.sleep(_RETRY_JOURNAL_SECONDS)
+            else:
+                return
+
+    def _tidy(self) -> None:
+        with contextlib.suppress(OSError):
+            self._slots.sweep(self.position.needed)
+            self._slots.sweep_partials()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
+    return str(error)
+
+
+async def _halt(work: asyncio.Task[None]) -> None:
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work

@@ -1,0 +1,179 @@
+"""The model that takes traffic: keeps its process alive, sends it the self-test's inferences, times and bills each one.
+
+A process that dies is started again after a back-off; the third death is told to whoever decides (``install``). The first
+process can be started before anything else is loaded, so that a device answers soon after a boot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from edge_compress.agent.backoff import Backoff
+from edge_compress.agent.child import RUN_SECONDS, Child, ChildFailed
+from edge_compress.agent.machine import Assignment
+from edge_compress.agent.meters import Meter
+from edge_compress.agent.probe import Refused
+from edge_compress.agent.report import Reports, Subject
+from edge_compress.agent.slots import Slots
+
+log = logging.getLogger("edge_compress.agent")
+
+TRIAL_INFERENCES = 5
+STRIKES = 3
+_FORGET_STRIKES_SECONDS = 600.0
+_LOOK_SECONDS = 0.5
+"""how often a process without self-tests is looked after"""
+
+
+class Traffic:
+    """One serving model process and its accounts. ``exhausted(assignment, why)`` hears of every third strike.
+
+    ``rate`` is the self-test's inferences a second, instead of what the assignment asks for.
+    """
+
+    def __init__(self, slots: Slots, reports: Reports, chance: random.Random, rate: float | None = None) -> None:
+        self._slots, self._reports, self._rate = slots, reports, rate
+        self.exhausted: Callable[[Assignment, str], None] = lambda assignment, why: None
+        self._backoff = Backoff(chance)
+        self._assignment: Assignment | None = None
+        self._child: Child | None = None
+        self._loaded = False
+        self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._strikes, self._last_strike = 0, 0.0
+        self._owed: dict[Subject, float] = {}
+        self._index = 0
+        self.meter: Meter | None = None
+
+    @property
+    def assignment(self) -> Assignment | None:
+        """What is to take traffic outside of a trial."""
+        return self._assignment
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The serving process, if any."""
+        return (self._child.pid,) if self._child else ()
+
+    def serve(self, assignment: Assignment | None, child: Child | None = None) -> None:
+        """From now on serve ``assignment``, with ``child``, which has loaded it, or with a new process. Ends the old one."""
+        old, self._child = self._child, child
+        self._assignment, self._loaded = assignment, child is not None
+        self._strikes = 0
+        self._backoff.reset()
+        if old is not None and old is not child:
+            old.kill()
+        if assignment is not None and child is None:
+            self._child = Child()
+        self._changed.set()
+
+    def remember_peak(self, assignment: Assignment, peak_memory_bytes: int) -> None:
+        """Put a probe's figure into the reports."""
+        self._reports.remember_peak(self._subject(assignment), peak_memory_bytes)
+
+    async def try_out(self, assignment: Assignment, child: Child) -> None:
+        """Give a loaded candidate the traffic for a few inferences. Raises Refused at a wrong answer, ChildFailed."""
+        async with self._turn:
+            for index in range(TRIAL_INFERENCES):
+                mismatch = await self._sample(assignment, child, index)
+                if mismatch:
+                    raise Refused(f"a wrong answer in the trial: {mismatch}")
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            self._changed.clear()
+            assignment = self._assignment
+            if assignment is None:
+                await self._changed.wait()
+                continue
+            try:
+                await self._serve_one(assignment)
+            except ChildFailed as error:
+                await self._strike(assignment, error)
+
+    def stop(self) -> None:
+        """End the serving process."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    async def _serve_one(self, assignment: Assignment) -> None:
+        """Make sure of a loaded process, wait for the next self-test's time, run it. Returns early when something changed."""
+        child = await self._ready(assignment)
+        rate = assignment.self_test_per_second if self._rate is None else self._rate
+        await self._pause(1.0 / rate if rate > 0 else _LOOK_SECONDS)
+        async with self._turn:
+            if self._child is not child:
+                return
+            if rate > 0:
+                self._index += 1
+                await self._sample(assignment, child, self._index)
+            else:
+                child.check_alive()
+
+    async def _ready(self, assignment: Assignment) -> Child:
+        if self._child is None:
+            self._child, self._loaded = Child(), False
+        child = self._child
+        if not self._loaded:
+            await child.load(self._slots, assignment)
+            log.info("serving %s %s", assignment.model, assignment.version)
+            self._loaded = self._child is child
+        return child
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _sample(self, assignment: Assignment, child: Child, index: int) -> str:
+        """One inference on a golden input, counted and billed. Returns how the answer is wrong; empty: it is right."""
+        subject = self._subject(assignment)
+        try:
+            answer = await child.ask("sample", RUN_SECONDS, index=index, rtol=assignment.rtol, atol=assignment.atol)
+        except ChildFailed as error:
+            self._reports.count(subject, None)
+            if error.died:
+                raise
+            return error.message
+        mismatch = str(answer.fields["mismatch"])
+        self._reports.count(subject, None if mismatch else float(answer.fields["seconds"]))
+        self._bill(subject, float(answer.fields["cpu_seconds"]))
+        return mismatch
+
+    def _subject(self, assignment: Assignment) -> Subject:
+        return self._reports.subject(assignment.model, assignment.version, assignment.cohort)
+
+    def _bill(self, subject: Subject, cpu_seconds: float) -> None:
+        """Charge an inference's processor time; without a meter (the server may yet declare watts) it is owed."""
+        self._owed[subject] = self._owed.get(subject, 0.0) + cpu_seconds
+        if self.meter is None:
+            return
+        try:
+            joules = self.meter.spent(self._owed[subject])
+        except OSError as error:
+            log.warning("the %s meter stopped working: %s", self.meter.source, error)
+            self.meter = None
+            return
+        del self._owed[subject]
+        self._reports.spend(subject, f"{self.meter.source}/{self.meter.scope}", joules)
+
+    async def _strike(self, assignment: Assignment, error: ChildFailed) -> None:
+        """Note a death, wait, and leave the restart to the next round."""
+        if assignment is not self._assignment:
+            return
+        self.stop()
+        now = time.monotonic()
+        self._strikes = 1 if now - self._last_strike > _FORGET_STRIKES_SECONDS else self._strikes + 1
+        self._last_strike = now
+        log.warning("%s %s: %s (strike %d)", assignment.model, assignment.version, error, self._strikes)
+        if self._strikes % STRIKES == 0:
+            self.exhausted(assignment, f"{error}, {self._strikes} times")
+        await self._pause(self._backoff.next())

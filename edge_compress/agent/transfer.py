@@ -1,0 +1,147 @@
+"""Fetching blobs from the server: each grows a partial file, from which a broken or killed transfer goes on.
+
+Leaves checking the digest to ``slots`` and room on the disk to ``install``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from edge_compress.agent.backoff import Backoff
+from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc
+from edge_compress.errors import Corrupt, NotFound, StorageFull
+
+try:
+    from compression import zstd  # type: ignore[import-not-found]  # Python 3.14
+except ImportError:
+    from backports import zstd
+
+log = logging.getLogger("edge_compress.agent")
+
+STALL_SECONDS = 60.0
+"""without a chunk for this long a transfer is broken off and tried again"""
+_MAX_CHUNK_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Transfer:
+    """Downloads over whatever channel the session has; ``channel`` waits until there is one."""
+
+    def __init__(self, channel: Callable[[], Awaitable[grpc.aio.Channel]], chance: random.Random) -> None:
+        self._channel, self._chance = channel, chance
+
+    async def fetch(self, sha256: str, size: int, path: Path) -> None:
+        """Grow ``path`` to ``size`` bytes, however often the link breaks. Raises Corrupt, NotFound, StorageFull or OSError."""
+        backoff = Backoff(self._chance)
+        with Partial(path, sha256, size) as partial:
+            while partial.held < size:
+                channel, before = await self._channel(), partial.held
+                try:
+                    await _stream(channel, partial)
+                except (grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError) as error:
+                    _raise_if_final(error, partial)
+                    log.info("fetching %s stopped at byte %d: %s", partial.name, partial.held, _why(error))
+                if partial.held > before:
+                    backoff.reset()
+                if partial.held < size:
+                    await asyncio.sleep(backoff.next())
+
+
+class Partial:
+    """The file that a download grows, open for appending. Raises Corrupt for more bytes than there can be, OSError."""
+
+    def __init__(self, path: Path, sha256: str, size: int) -> None:
+        self.sha256, self.size, self.name = sha256, size, sha256[:12] + "…"
+        self._path = path
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # closed by __exit__
+        if self.held > size:
+            held = self.held
+            self.discard()
+            raise Corrupt(f"{self.name}: {held} bytes arrived, expected {size}; they were thrown away")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    @property
+    def held(self) -> int:
+        """Bytes so far: a download goes on from here."""
+        return self._file.tell()
+
+    def append(self, offset: int, data: bytes) -> None:
+        """Add what a chunk brought. Raises Corrupt when it does not follow on, StorageFull."""
+        if offset != self.held or offset + len(data) > self.size:
+            raise Corrupt(f"{self.name}: bytes {offset} to {offset + len(data)} came where {self.held} of {self.size} were held")
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise StorageFull(f"no room on the disk: {self.name} needs {self.size} bytes, {self.held} fitted") from None
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+async def _stream(channel: grpc.aio.Channel, partial: Partial) -> None:
+    """One call: append chunks until the file is whole or the stream ends."""
+    request = artifacts_pb2.DownloadBlobRequest(
+        sha256=partial.sha256, offset_bytes=partial.held, accept=[artifacts_pb2.ENCODING_ZSTD]
+    )
+    call = artifacts_pb2_grpc.ArtifactServiceStub(channel).DownloadBlob(request)  # type: ignore[no-untyped-call]  # generated
+    try:
+        while partial.held < partial.size:
+            async with asyncio.timeout(STALL_SECONDS):
+                chunk = await call.read()
+            if chunk is grpc.aio.EOF:
+                return
+            partial.append(chunk.offset, unpack(chunk))
+    finally:
+        call.cancel()
+
+
+def unpack(chunk: artifacts_pb2.Chunk) -> bytes:
+    """The uncompressed bytes of a chunk. Raises Corrupt when they are not what their encoding says or over 1 MiB."""
+    if chunk.encoding == artifacts_pb2.ENCODING_ZSTD:
+        unpacker = zstd.ZstdDecompressor()
+        try:
+            data: bytes = unpacker.decompress(chunk.data, max_length=_MAX_CHUNK_BYTES + 1)
+        except zstd.ZstdError as error:
+            raise Corrupt(f"the chunk at byte {chunk.offset} cannot be unpacked: {error}") from None
+    else:
+        data = chunk.data
+    if len(data) > _MAX_CHUNK_BYTES:
+        raise Corrupt(f"the chunk at byte {chunk.offset} is over {_MAX_CHUNK_BYTES} bytes")
+    return data
+
+
+def _raise_if_final(error: Exception, partial: Partial) -> None:
+    """Raise what trying again would not help."""
+    code = error.code() if isinstance(error, grpc.aio.AioRpcError) else None
+    if code is grpc.StatusCode.NOT_FOUND:
+        raise NotFound("Blob", partial.name) from None
+    if code is grpc.StatusCode.OUT_OF_RANGE:
+        partial.discard()
+        raise Corrupt(f"{partial.name}: the server's blob is shorter than what was fetched of it") from None
+    if code in (grpc.StatusCode.DATA_LOSS, grpc.StatusCode.INVALID_ARGUMENT):
+        raise Corrupt(f"{partial.name}: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return "no data for too long" if isinstance(error, TimeoutError) else str(error)
