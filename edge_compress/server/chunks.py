@@ -1,8 +1,8 @@
 """Chunks of a blob on the wire: a hand codec for ``Chunk{offset, data, encoding}`` and their packing with zstd.
 
 Protobuf copies the bytes of a message several times; these messages are nearly all bytes, so they are written by hand and
-cost less than half. ``tests/unit/server/test_chunks.py`` holds the codec to the generated one. Leaves to ``downloads`` which
-chunks go out, and to ``uploads`` what becomes of those that come in.
+cost less than half. ``tests/unit/server/test_chunks.py`` holds the codec to the generated one. Leaves to ``encoding`` how bytes
+are packed, to ``downloads`` which chunks go out, and to ``uploads`` what becomes of those that come in.
 """
 
 from __future__ import annotations
@@ -11,18 +11,12 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from edge_compress import encoding
 from edge_compress.api.v1 import artifacts_pb2
+from edge_compress.encoding import CHUNK_BYTES
 from edge_compress.errors import InvalidInput
 
-try:
-    from compression import zstd
-except ImportError:  # Python 3.13 and older: the same interface (PEP 784) from a package
-    from backports import zstd
-
-CHUNK_BYTES = 512 * 1024
-LARGEST_CHUNK = 1024 * 1024
-_LEVEL = 9
-"""a chunk is packed once and sent to a whole fleet"""
+LARGEST_CHUNK = 2 * CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -41,27 +35,20 @@ def serialize(chunk: Chunk) -> bytes:
     return b"".join((head, chunk.data))
 
 
-def pack(data: bytes) -> bytes | None:
-    """One zstd frame that holds ``data``, or None when that is no smaller."""
-    packed = zstd.compress(data, level=_LEVEL)
-    return packed if len(packed) < len(data) else None
-
-
 def unpack(chunk: artifacts_pb2.Chunk) -> bytes:
-    """The uncompressed bytes of a received chunk. Raises InvalidInput for more than 1 MiB, a broken frame, an unknown encoding."""
+    """The uncompressed bytes of a received chunk. Raises InvalidInput for more than 1 MiB and for what is not packed as it says."""
     if chunk.encoding in (artifacts_pb2.ENCODING_UNSPECIFIED, artifacts_pb2.ENCODING_IDENTITY):
-        return _at_most(chunk.data)
+        if len(chunk.data) > LARGEST_CHUNK:
+            raise InvalidInput.at("chunk.data", f"{len(chunk.data)} bytes", f"at most {LARGEST_CHUNK}", "send smaller chunks")
+        return chunk.data
     if chunk.encoding != artifacts_pb2.ENCODING_ZSTD:
         raise InvalidInput.at("chunk.encoding", int(chunk.encoding), "ENCODING_IDENTITY or ENCODING_ZSTD")
-    unpacker = zstd.ZstdDecompressor()
     try:
-        data = unpacker.decompress(chunk.data, max_length=LARGEST_CHUNK + 1)
-    except zstd.ZstdError as error:
-        raise InvalidInput.at("chunk.data", chunk.data[:8], "a zstd frame") from error
-    if not unpacker.eof or unpacker.unused_data:
-        _at_most(data)
-        raise InvalidInput.at("chunk.data", chunk.data[:8], "exactly one whole zstd frame")
-    return _at_most(data)
+        return encoding.unpack(chunk.data, LARGEST_CHUNK)
+    except ValueError as error:
+        raise InvalidInput.at(
+            "chunk.data", chunk.data[:8], f"one zstd frame of at most {LARGEST_CHUNK} bytes", str(error)
+        ) from error
 
 
 class PackedChunks:
@@ -81,7 +68,8 @@ class PackedChunks:
             if kept is not None:
                 self._kept.move_to_end(key)
         if kept is None:
-            kept = pack(data) or b""
+            packed, smaller = encoding.pack(data)
+            kept = packed if smaller else b""
             self._keep(key, kept)
         return Chunk(offset, kept, packed=True) if kept else Chunk(offset, data)
 
@@ -93,12 +81,6 @@ class PackedChunks:
             while self._bytes > self._limit:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= len(dropped)
-
-
-def _at_most(data: bytes) -> bytes:
-    if len(data) > LARGEST_CHUNK:
-        raise InvalidInput.at("chunk.data", f"over {LARGEST_CHUNK} bytes", "at most 1 MiB uncompressed", "send smaller chunks")
-    return data
 
 
 def _varint(value: int) -> bytes:

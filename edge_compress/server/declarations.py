@@ -14,9 +14,10 @@ from typing import Any
 from edge_compress.domain import spec
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.schema import encode
-from edge_compress.errors import Conflict, InUse, NotFound
+from edge_compress.errors import Conflict, InUse, InvalidInput
 from edge_compress.plugin.registry import Registry
 from edge_compress.server import references
+from edge_compress.server.history import stored
 from edge_compress.store.interface import ApplyOutcome, Record, ResourceStore
 
 _NEEDED_BY = {
@@ -34,6 +35,13 @@ class Terms:
 
     expected_generation: int = 0
     validate_only: bool = False
+
+    @classmethod
+    def of(cls, request: Any) -> Terms:
+        """The terms in an Apply request. Raises InvalidInput for a generation below zero."""
+        if request.expected_generation < 0:
+            raise InvalidInput.at("expected_generation", request.expected_generation, "a generation, or 0 for any")
+        return cls(request.expected_generation, request.validate_only)
 
 
 class Declarations:
@@ -105,14 +113,6 @@ class Declarations:
 
     def _exists(self, kind: str, name: str) -> bool:
         return stored(self._store, kind, name) is not None
-
-
-def stored(store: ResourceStore, kind: str, name: str) -> Record | None:
-    """The record, or None where there is none."""
-    try:
-        return store.get(kind, name)
-    except NotFound:
-        return None
 
 
 def preview(store: ResourceStore, resource: spec.Resource, expected_generation: int = 0) -> tuple[Record, ApplyOutcome]:

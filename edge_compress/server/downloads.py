@@ -10,8 +10,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from edge_compress.encoding import CHUNK_BYTES
 from edge_compress.errors import Corrupt
-from edge_compress.server.chunks import CHUNK_BYTES, Chunk, PackedChunks
+from edge_compress.server.chunks import Chunk, PackedChunks
 from edge_compress.server.refusals import Busy, OutOfStep
 from edge_compress.server.uploads import check_digest
 from edge_compress.store.interface import BlobStore

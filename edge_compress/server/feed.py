@@ -75,7 +75,7 @@ class Feed:
             self._unsubscribe = None
 
     async def watch(self, kind: str, *, since: int = 0, name: str = "") -> AsyncIterator[Event]:
-        """Changes of ``kind`` after revision ``since``; 0: all that exists as ADDED first. Raises StaleWatch when some are lost."""
+        """Changes of ``kind`` after revision ``since``; 0: what exists as ADDED first. Raises StaleWatch when some are lost."""
         box = _Box(kind, name, self._limit)
         self._boxes.add(box)
         try:

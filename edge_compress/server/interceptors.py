@@ -60,7 +60,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         make = _factory(handler)
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         wrap = self._stream if handler.response_streaming else self._unary
-        return make(wrap(behaviour, details, handler.request_streaming), handler.request_deserializer, handler.response_serializer)
+        return make(
+            wrap(behaviour, details, handler.request_streaming), handler.request_deserializer, handler.response_serializer
+        )
 
     def stop(self) -> None:
         """End what would not end by itself."""
@@ -136,9 +138,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         if not isinstance(error, EdgeCompressError):
             _log.error("call %s (%s) broke", call.method, call.request_id, exc_info=error)
         answer = status.to_status(error, request_id=call.request_id)
-        code = getattr(error, "code", answer.code)
-        self._note(call, code.name, call.messages, answer.details)
-        await context.abort(code, answer.details, ((REQUEST_ID, call.request_id), *answer.trailing_metadata))
+        self._note(call, answer.code.name, call.messages, answer.details)
+        await context.abort(answer.code, answer.details, ((REQUEST_ID, call.request_id), *answer.trailing_metadata))
         raise AssertionError("abort raises")
 
     def _note(self, call: _Call, code: str, messages: int, message: str = "") -> None:

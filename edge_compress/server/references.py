@@ -10,14 +10,14 @@ from typing import Any
 
 from edge_compress.domain import spec
 from edge_compress.domain.schema import decode
-from edge_compress.errors import Violation
+from edge_compress.errors import InvalidSpec, Violation
 from edge_compress.plugin.registry import Registry
 from edge_compress.server.refusals import MissingReference
 from edge_compress.store.interface import Record
 
 
 def check_plugins(resource: spec.Resource, registry: Registry) -> None:
-    """Refuse a resource that names a runtime, metric, strategy or parameter nobody offers. Raises InvalidSpec with the nearest name."""
+    """Refuse a resource that names a runtime, metric, strategy or parameter nobody offers. Raises InvalidSpec."""
     if isinstance(resource, spec.DeviceProfile):
         registry.target(resource.spec.runtime, "spec.runtime")
     elif isinstance(resource, spec.Model) and resource.spec.quality.metric:
@@ -55,7 +55,7 @@ def check_uploaded(model: spec.Model, has: Callable[[str], bool]) -> None:
     for field, path in model.spec.paths().items():
         file = model.spec.file(path)
         if file is None or not file.sha256:
-            raise spec.InvalidSpec.at("spec.files", path, f"the sha256 of the file that {field} names")
+            raise InvalidSpec.at("spec.files", path, f"the sha256 of the file that {field} names")
         if not has(file.sha256):
             missing.append(Violation(field, f"{path} ({file.sha256[:12]}) is not uploaded; send it with UploadBlob first"))
     if missing:

@@ -23,12 +23,6 @@ class OutOfStep(InvalidInput):
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.OUT_OF_RANGE
 
-    @classmethod
-    def at(cls, field: str, read: object, expected: str, do: str = "") -> OutOfStep:
-        """As InvalidInput.at."""
-        error = InvalidInput.at(field, read, expected, do)
-        return cls(error.message, violations=error.violations)
-
 
 class MissingReference(InvalidSpec):
     """A resource names something that is not there yet: a profile, a model, a recipe, an uploaded file."""
@@ -52,3 +46,9 @@ class Late(Unavailable):
     """The call took longer than it may."""
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class AlreadyOver(Conflict):
+    """It ended before it could be stopped."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION

@@ -58,7 +58,7 @@ class Uploads:
     async def receive(self, parts: AsyncIterator[artifacts_pb2.UploadBlobRequest]) -> Held:
         """Take one upload: a header, then chunks. What arrived is kept when it breaks off.
 
-        Raises InvalidInput, TooLarge, OutOfStep (not where the server stands), Conflict (somebody else sends it), Corrupt, StorageFull.
+        Raises InvalidInput, TooLarge, OutOfStep (not where we stand), Conflict (somebody else sends it), Corrupt, StorageFull.
         """
         header = await self._header(parts)
         if header.sha256 in self._receiving:
@@ -89,8 +89,6 @@ class Uploads:
     ) -> int:
         synced = offset
         try:
-            if header.size_bytes == 0:
-                await asyncio.to_thread(self._blobs.append, header.sha256, 0, b"")
             while offset < header.size_bytes and (part := await self._next(parts)) is not None:
                 offset = await _to_its_end(self._append, header, offset, part)
                 if offset - synced >= SYNC_BYTES:
@@ -120,7 +118,9 @@ class Uploads:
         if header.size_bytes < 0 or header.offset_bytes < 0:
             raise InvalidInput.at("header", (header.size_bytes, header.offset_bytes), "sizes and offsets of zero or more")
         if header.size_bytes > self._limit:
-            raise TooLarge(f"header.size_bytes: read {header.size_bytes}, expected at most this server's limit of {self._limit} bytes")
+            raise TooLarge(
+                f"header.size_bytes: read {header.size_bytes}, expected at most this server's limit of {self._limit} bytes"
+            )
         return header
 
     async def _next(self, parts: AsyncIterator[artifacts_pb2.UploadBlobRequest]) -> artifacts_pb2.UploadBlobRequest | None:

@@ -1,0 +1,278 @@
+"""Runs queued jobs through the engine, oldest first, a few at a time, and keeps what they yield.
+
+Which jobs there are is decided by delivery, how a pair is compressed by the engine. A job that was running when the server died
+goes back to the queue, and the engine goes on from the steps that were finished. No failure of a job is the server's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from edge_compress.domain.artifact import Artifact, Verdict
+from edge_compress.domain.job import JobSpec, JobState, JobStatus, check_move
+from edge_compress.domain.schema import decode, encode
+from edge_compress.errors import Cancelled, EdgeCompressError
+from edge_compress.server.garbage import BlobUse
+from edge_compress.server.history import Yield, keep, outdated
+from edge_compress.server.refusals import AlreadyOver
+from edge_compress.server.requests import request_of
+from edge_compress.store.interface import Change, Event, Record, Store
+from edge_compress.worker.engine import Engine, PairResult
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 2.0
+_STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """``workers`` jobs run at once; progress is written every ``progress_seconds`` at most; ``kept`` final jobs stay at least."""
+
+    workers: int = 1
+    progress_seconds: float = 0.5
+    kept: int = 200
+
+
+class _Progress:
+    """How far a job says it is; written by the engine's thread, read by the event loop."""
+
+    def __init__(self) -> None:
+        self.latest = (0.0, "")
+
+    def __call__(self, fraction: float, message: str) -> None:
+        self.latest = (min(max(fraction, 0.0), 1.0), message)
+
+
+class JobQueue:
+    """The queue. ``published`` hears of each artifact that may be delivered. Call it on one event loop; ``states`` anywhere."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        blob_use: BlobUse,
+        settings: QueueSettings = QueueSettings(),
+        *,
+        published: Callable[[Artifact], None] = lambda artifact: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._engine, self._blob_use, self._settings = store, engine, blob_use, settings
+        self._published = published
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="job")
+        self._stops: dict[str, threading.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._status_lock = threading.Lock()
+        self._closing = False
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Put interrupted jobs back into the queue and begin to work."""
+        loop = asyncio.get_running_loop()
+
+        def heard(event: Event) -> None:
+            if _is_queued(event) and not loop.is_closed():
+                loop.call_soon_threadsafe(self._wake.set)
+
+        await asyncio.to_thread(self._requeue_interrupted)
+        self._unsubscribe = self._store.subscribe(heard)
+        self._wake.set()
+        self._lead_task = asyncio.create_task(self._lead())
+
+    async def close(self) -> None:
+        """Stop what runs, in a few seconds; it goes on after the next start."""
+        self._closing = True
+        self._unsubscribe()
+        self._lead_task.cancel()
+        await asyncio.gather(self._lead_task, return_exceptions=True)
+        for stop in self._stops.values():
+            stop.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def cancel(self, name: str) -> Record:
+        """Stop a job for good; its finished steps stay cached. Raises NotFound, AlreadyOver. A repeat changes nothing."""
+        record = await asyncio.to_thread(self._cancel, name)
+        if name in self._stops:
+            self._stops[name].set()
+        return record
+
+    def states(self) -> Mapping[str, int]:
+        """State -> jobs."""
+        return Counter(_status(record).state for record in self._store.list("Job").records)
+
+    # The queue's life: one task that hands out work, one task a job.
+
+    async def _lead(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._hand_out()
+            except EdgeCompressError as error:
+                _log.warning("cannot read the job queue, will try again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._wake.set()
+
+    async def _hand_out(self) -> None:
+        if len(self._stops) >= self._settings.workers:
+            return
+        for record in await asyncio.to_thread(self._queued):
+            if len(self._stops) < self._settings.workers and record.name not in self._stops:
+                self._stops[record.name] = threading.Event()
+                task = asyncio.create_task(self._run(record.name))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, name: str) -> None:
+        try:
+            async with self._blob_use.hold():
+                await self._work(name, self._stops[name])
+            for old in await asyncio.to_thread(outdated, self._store, self._settings.kept):
+                await asyncio.to_thread(self._forget, old)
+        except EdgeCompressError as error:
+            _log.warning("job %s could not be noted, will try again: %s", name, error)
+            await asyncio.sleep(0 if self._closing else _RETRY_SECONDS)
+        finally:
+            del self._stops[name]
+            if not self._closing:
+                self._wake.set()
+
+    async def _work(self, name: str, stop: threading.Event) -> None:
+        record = await asyncio.to_thread(self._begin, name)
+        if record is None:
+            return
+        _log.info("job begins", extra={"fields": {"job": name}})
+        try:
+            ended = await self._compute(record, stop)
+        except Cancelled as error:
+            again = JobStatus(message="interrupted; goes on after the restart")
+            ended = again if self._closing else JobStatus(JobState.CANCELLED.value, message=error.message)
+        except EdgeCompressError as error:
+            ended = JobStatus(JobState.FAILED.value, message=error.message)
+        except Exception as error:  # whatever breaks in a job, the others and the server go on
+            _log.exception("job %s broke", name)
+            ended = JobStatus(JobState.FAILED.value, message=f"the engine broke: {type(error).__name__}: {error}")
+        await self._end(name, ended)
+
+    async def _compute(self, record: Record, stop: threading.Event) -> JobStatus:
+        spec = decode(JobSpec, record.spec, "spec")
+        request = await asyncio.to_thread(request_of, self._store, spec)
+        if await asyncio.to_thread(self._engine.key, request) != spec.key:
+            raise Cancelled("the model, the profile, the recipe or a plugin changed since; a new job takes its place")
+        progress = _Progress()
+        call = functools.partial(self._engine.run, request, progress=progress, cancelled=stop)
+        work = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        await self._follow(record.name, work, progress)
+        return await asyncio.to_thread(self._keep, record, work.result())
+
+    async def _follow(self, name: str, work: asyncio.Future[PairResult], progress: _Progress) -> None:
+        """Write the progress down until the work ends."""
+        written = progress.latest
+        while not (await asyncio.wait({work}, timeout=self._settings.progress_seconds))[0]:
+            if progress.latest != written:
+                written = progress.latest
+                await asyncio.to_thread(self._note, name, *written)
+
+    async def _end(self, name: str, ended: JobStatus) -> None:
+        """Note how a job ended; on a full disk, as soon as there is room."""
+        while True:
+            try:
+                await asyncio.to_thread(self._finish, name, ended)
+                break
+            except EdgeCompressError as error:
+                if self._closing:
+                    raise
+                _log.warning("cannot note how job %s ended, will try again: %s", name, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+        _log.info("job ends", extra={"fields": {"job": name, "state": ended.state, "message": ended.message}})
+
+    # What follows blocks and runs in threads.
+
+    def _requeue_interrupted(self) -> None:
+        for record in self._store.list("Job").records:
+            if _status(record).state == JobState.RUNNING:
+                again = JobStatus(message="interrupted; goes on from the finished steps")
+                self._store.set_status("Job", record.name, encode(again))
+
+    def _queued(self) -> list[Record]:
+        waiting = [record for record in self._store.list("Job").records if _status(record).state == JobState.QUEUED]
+        return sorted(waiting, key=lambda record: (record.created_at, record.name))
+
+    def _begin(self, name: str) -> Record | None:
+        """The job, now running, or None when somebody cancelled it meanwhile."""
+        with self._status_lock:
+            record = self._store.get("Job", name)
+            if _status(record).state != JobState.QUEUED:
+                return None
+            running = JobStatus(JobState.RUNNING.value, step="starting", started_at=self._clock())
+            return self._store.set_status("Job", name, encode(running))
+
+    def _note(self, name: str, fraction: float, step: str) -> None:
+        with self._status_lock:
+            status = _status(self._store.get("Job", name))
+            if status.state != JobState.RUNNING:
+                return
+            try:
+                self._store.set_status("Job", name, encode(replace(status, progress=fraction, step=step)))
+            except EdgeCompressError as error:
+                _log.warning("cannot write the progress of job %s: %s", name, error)
+
+    def _finish(self, name: str, ended: JobStatus) -> None:
+        """Note the end, unless the job was cancelled meanwhile: then that stands."""
+        with self._status_lock:
+            status = _status(self._store.get("Job", name))
+            if status.state != JobState.RUNNING:
+                return
+            check_move(JobState(status.state), JobState(ended.state))
+            final = JobState(ended.state).final
+            progress = 1.0 if ended.state in (JobState.SUCCEEDED, JobState.INFEASIBLE) else status.progress
+            if final:
+                ended = replace(ended, progress=progress, started_at=status.started_at, finished_at=self._clock())
+            self._store.set_status("Job", name, encode(ended))
+
+    def _cancel(self, name: str) -> Record:
+        with self._status_lock:
+            record = self._store.get("Job", name)
+            status = _status(record)
+            if status.state == JobState.CANCELLED:
+                return record
+            if JobState(status.state).final:
+                raise AlreadyOver(f"job {name} is over already: {status.state}")
+            ended = replace(status, state=JobState.CANCELLED.value, message="cancelled on request", finished_at=self._clock())
+            return self._store.set_status("Job", name, encode(ended))
+
+    def _keep(self, record: Record, result: PairResult) -> JobStatus:
+        """Store what a job yielded, and how it therefore ended."""
+        new = keep(self._store, record, Yield(result.outcome, result.artifact))
+        feasible = result.outcome.verdict == Verdict.FEASIBLE
+        if new and feasible and result.artifact is not None:
+            self._published(result.artifact)
+        state = JobState.SUCCEEDED if feasible else JobState.INFEASIBLE
+        said = "" if feasible else f"{result.outcome.binding_constraint}: {result.outcome.gap}"
+        return JobStatus(state.value, message=said, artifact=result.artifact.name if result.artifact else "")
+
+    def _forget(self, name: str) -> None:
+        for kind in ("Outcome", "Job"):
+            if any(record.name == name for record in self._store.list(kind).records):
+                self._store.delete(kind, name)
+
+
+def _status(record: Record) -> JobStatus:
+    return decode(JobStatus, record.status, "status")
+
+
+def _is_queued(event: Event) -> bool:
+    if event.record.kind != "Job" or event.change is Change.DELETED:
+        return False
+    return _status(event.record).state == JobState.QUEUED
