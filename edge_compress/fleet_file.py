@@ -114,7 +114,7 @@ def _check_nesting(text: str, file: str) -> None:
     """Refuse depth, size and aliases on the event stream, before anything recursive sees the text."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
-        line = event.start_mark.line + 1
+        line = int(getattr(event.start_mark, "line", 0)) + 1
         if isinstance(event, yaml.AliasEvent):
             raise _wrong(file, line, "document", f"*{event.anchor}", "no aliases", "write the value out")
         if count > MAX_NODES:

@@ -109,6 +109,8 @@ class PlannedPair:
     candidates: tuple[PlannedCandidate, ...] = ()
     bytes_to_send: int = 0
     cached: bool = False
+    job: str = ""
+    """name of the job that does this work, or did it; empty: not known"""
 
 
 @dataclass(frozen=True)

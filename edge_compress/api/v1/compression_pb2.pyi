@@ -116,7 +116,7 @@ class PlannedChange(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., outcome: _Optional[_Union[_common_pb2.ApplyOutcome, str]] = ...) -> None: ...
 
 class PlannedPair(_message.Message):
-    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached")
+    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,7 @@ class PlannedPair(_message.Message):
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     BYTES_TO_SEND_FIELD_NUMBER: _ClassVar[int]
     CACHED_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     deployment: str
@@ -131,7 +132,8 @@ class PlannedPair(_message.Message):
     candidates: _containers.RepeatedCompositeFieldContainer[PlannedCandidate]
     bytes_to_send: int
     cached: bool
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ...) -> None: ...
+    job: str
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ...) -> None: ...
 
 class PlannedCandidate(_message.Message):
     __slots__ = ("steps", "refused", "size_bytes", "download_bytes", "latency_seconds", "memory_bytes", "energy_joules")
