@@ -15,7 +15,7 @@ def to_text(value: Any, field: str) -> str:
     Raises InvalidSpec, naming ``field``, for what JSON cannot carry: NaN, infinities, bytes, sets, objects, endless nesting.
     """
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+        return _ENCODER.encode(value)
     except RecursionError as error:  # the value's own repr would fail the same way
         raise InvalidSpec.at(field, type(value).__name__, "a value that is nested less deeply") from error
     except (TypeError, ValueError) as error:
@@ -32,3 +32,6 @@ def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_compress.errors import Corrupt, EdgeCompressError, StorageFull, TooLarge, Unavailable
+from edge_compress.errors import Corrupt, EdgeCompressError, StartupError, StorageFull, TooLarge, Unavailable
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
@@ -30,6 +30,8 @@ def sqlite_fault(error: sqlite3.Error, path: Path) -> EdgeCompressError | sqlite
         return Unavailable(f"{path}: another program holds the database locked; try again once it has let go")
     if primary == sqlite3.SQLITE_IOERR:
         return Unavailable(f"{path}: {error} ({error.sqlite_errorname}); look at the disk and try again")
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return StartupError(f"{path}: {error}; make it a file that this user can write, or choose another state folder")
     if primary == sqlite3.SQLITE_TOOBIG:
         return TooLarge(f"{path}: one value is over the database's limit of 1 GB")
     return error

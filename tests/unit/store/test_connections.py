@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_compress.errors import Unavailable
+from edge_compress.errors import StartupError, Unavailable
 from edge_compress.store.connections import Readers, connect
 
 
@@ -62,7 +62,7 @@ def test_a_failure_inside_gives_the_connection_back_clean(readers: Readers) -> N
 
 
 def test_readers_cannot_write(readers: Readers) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="readonly"), readers.snapshot() as connection:
+    with pytest.raises(StartupError, match="readonly"), readers.snapshot() as connection:
         connection.execute("INSERT INTO word VALUES ('x')")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_compress.errors import Corrupt, StorageFull, TooLarge, Unavailable
+from edge_compress.errors import Corrupt, StartupError, StorageFull, TooLarge, Unavailable
 from edge_compress.store.faults import disk_faults, sqlite_fault
 
 
@@ -38,6 +38,13 @@ def test_a_database_that_somebody_holds(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         assert isinstance(fault_of(tmp_path / "x.db", "CREATE TABLE a (x)"), Unavailable)
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        connection.execute("CREATE TABLE a (x)")
+    fault = fault_of(tmp_path / "x.db", "PRAGMA query_only=ON", "INSERT INTO a VALUES (1)")
+    assert isinstance(fault, StartupError)
 
 
 def test_a_value_over_the_limit(tmp_path: Path) -> None:

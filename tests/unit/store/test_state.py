@@ -75,6 +75,14 @@ def test_a_file_in_the_way_is_a_startup_error(tmp_path: Path) -> None:
         open_state(tmp_path / "state")
 
 
+def test_a_folder_where_the_database_should_be_is_a_startup_error(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(StartupError, match="unable to open"):
+        open_state(tmp_path)
+    (tmp_path / "state.db").rmdir()
+    open_state(tmp_path).close()
+
+
 def spoil(folder: Path, statement: str) -> None:
     with contextlib.closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as connection:
         connection.execute(statement)
