@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edge_compress.domain.artifact import Artifact
@@ -17,12 +17,16 @@ from edge_compress.domain.fleet import DeviceState
 from edge_compress.domain.spec import Metadata, check_name
 from edge_compress.errors import InvalidInput
 
-LATENCY_BOUNDS: tuple[float, ...] = (
-    *(0.0001, 0.00025, 0.0005, 0.00075),
-    *(0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075),
-    *(0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
-    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0),
-)
+
+def _rising(first: float, ratio: float, last: float) -> Iterator[float]:
+    """From ``first`` on, each ``ratio`` times the one before in three digits, below ``last``."""
+    bound = first
+    while bound < last:
+        yield bound
+        bound = float(f"{bound * ratio:.3g}")
+
+
+LATENCY_BOUNDS: tuple[float, ...] = (*_rising(50e-6, 1.5, 10.0), 10.0)
 """Seconds. What agents count in by default and what the server adds up in, so that the sums are exact."""
 
 ENERGY_SOURCES = frozenset({"rapl", "ina", "hwmon", "battery", "nvml", "external", "estimate"})

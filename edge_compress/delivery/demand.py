@@ -1,0 +1,113 @@
+"""Which compressions a deployment needs, and what to say about how far they are. Pure but for asking a key.
+
+Making the jobs is left to ``reconcile``; running them is the job queue's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge_compress.delivery.world import Job, StoredDeployment, World
+from edge_compress.domain.job import JobSpec, JobState
+from edge_compress.domain.spec import DeviceProfile, Model, Recipe
+from edge_compress.errors import EdgeCompressError, NotFound
+
+AskKey = Callable[[Model, DeviceProfile, Recipe | None, str], str]
+"""(model, profile, recipe or None, objective) -> digest of everything that decides the outcome. Raises EdgeCompressError."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One (model, profile) pair of a deployment; ``spec`` is None when it cannot be compressed, because of ``error``."""
+
+    profile: str
+    spec: JobSpec | None
+    error: str = ""
+
+    @property
+    def job(self) -> str:
+        """Name of the job that does it."""
+        return f"{self.spec.model}-{self.spec.profile}-{self.spec.key[:10]}" if self.spec else ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the compressions of a deployment are, in the words of a condition."""
+
+    status: str
+    reason: str
+    message: str
+
+
+class Keys:
+    """Asks for keys once per generation of what decides them."""
+
+    def __init__(self, ask: AskKey) -> None:
+        self._ask = ask
+        self._known: dict[tuple[object, ...], str] = {}
+
+    def key(self, world: World, deployment: StoredDeployment, profile: str) -> str:
+        """The key of one pair. Raises NotFound for what is not there, and what asking raises."""
+        spec = deployment.value.spec
+        if spec.model not in world.models:
+            raise NotFound("Model", spec.model)
+        if profile not in world.profiles:
+            raise NotFound("DeviceProfile", profile)
+        if spec.recipe != "auto" and spec.recipe not in world.recipes:
+            raise NotFound("Recipe", spec.recipe)
+        model, device = world.models[spec.model], world.profiles[profile]
+        recipe = world.recipes.get(spec.recipe) if spec.recipe != "auto" else None
+        records = (model[0], device[0], *((recipe[0],) if recipe else ()))
+        decides = (spec.objective, *((record.uid, record.generation) for record in records))
+        if decides not in self._known:
+            self._known[decides] = self._ask(model[1], device[1], recipe[1] if recipe else None, spec.objective)
+        return self._known[decides]
+
+
+def needs_of(world: World, deployment: StoredDeployment, keys: Keys) -> list[Need]:
+    """Every pair that the deployment selects, by profile."""
+    spec = deployment.value.spec
+    found = []
+    for profile in sorted(set(spec.selector.profiles) or world.profiles):
+        try:
+            key = keys.key(world, deployment, profile)
+        except EdgeCompressError as error:
+            found.append(Need(profile, None, str(error)))
+            continue
+        found.append(Need(profile, JobSpec(key, spec.model, profile, spec.recipe, spec.objective, deployment.value.name)))
+    return found
+
+
+def artifacts_of(world: World, needs: Sequence[Need]) -> dict[str, str]:
+    """Profile -> artifact, for the pairs that met every goal and whose artifact is there. Others are never delivered."""
+    found = {}
+    for need in needs:
+        job = world.jobs.get(need.job)
+        if job and job.status.state == JobState.SUCCEEDED and job.status.artifact in world.artifacts:
+            found[need.profile] = job.status.artifact
+    return found
+
+
+def progress_of(world: World, needs: Sequence[Need]) -> Progress:
+    """How far the compressions are. The worst pair decides."""
+    if not needs:
+        return Progress("Unknown", "NoProfiles", "there is no device profile to compress for yet")
+    said = [_said(need, world.jobs.get(need.job)) for need in needs]
+    for reason in ("Invalid", "Failed", "Cancelled", "Infeasible"):
+        if messages := [message for one, message in said if one == reason]:
+            return Progress("False", reason, "; ".join(messages))
+    done = sum(reason == "Done" for reason, _ in said)
+    if done < len(needs):
+        return Progress("Unknown", "Compressing", f"{done} of {len(needs)} profiles done")
+    return Progress("True", "Feasible", f"{done} of {len(needs)} profiles done, every goal met")
+
+
+def _said(need: Need, job: Job | None) -> tuple[str, str]:
+    if need.error:
+        return "Invalid", f"{need.profile}: {need.error}"
+    if job is None or not JobState(job.status.state).final:
+        return "Working", ""
+    if job.status.state == JobState.SUCCEEDED:
+        return "Done", ""
+    return job.status.state, f"{need.profile}: {job.status.message or job.status.state}"

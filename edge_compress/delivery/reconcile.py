@@ -1,0 +1,204 @@
+"""Makes what is there into what is declared, again and again: deployments become jobs, finished jobs become rollouts, rollouts
+become assignments. Level-triggered: each pass looks only at what is stored, so that a restart goes on from any point.
+
+Everything is durable before it has an effect. What should be is decided in ``demand`` and ``rollouts``; running jobs is left to
+the job queue, reaching devices to ``fleet``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_compress.delivery.conditions import COMPRESSED, ROLLED_OUT, check_supported, rolled_out, with_conditions
+from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, needs_of, progress_of
+from edge_compress.delivery.fleet import Fleet
+from edge_compress.delivery.rollouts import Wanted, claims, members_of, next_step, superseded, wanted_rollout
+from edge_compress.delivery.world import StoredDeployment, StoredRollout, World, read_world
+from edge_compress.domain.job import JobStatus
+from edge_compress.domain.rollout import RolloutState, RolloutStatus
+from edge_compress.domain.schema import decode, encode
+from edge_compress.domain.session import Assignment
+from edge_compress.errors import Conflict, EdgeCompressError, Unsupported
+from edge_compress.plugin.registry import Registry
+from edge_compress.store.interface import Event, ResourceStore
+
+__all__ = ["ReconcileSettings", "Reconciler", "check_supported"]
+
+_log = logging.getLogger(__name__)
+_WATCHED = frozenset({"Deployment", "DeviceProfile", "Model", "Recipe", "Job", "Artifact", "Rollout"})
+
+
+@dataclass(frozen=True)
+class ReconcileSettings:
+    """When to look again. Seconds."""
+
+    tick_seconds: float = 1.0
+    """while a rollout is under way, for deadlines and soaking"""
+    retry_seconds: float = 5.0
+    """after something could not be written"""
+    rest_seconds: float = 0.05
+    """least pause between two passes, and at least as long as the last one took"""
+
+
+class Reconciler:
+    """``key`` is asked in a thread for the digest of each pair; ``registry`` hears of rollouts that moved."""
+
+    def __init__(
+        self,
+        store: ResourceStore,
+        fleet: Fleet,
+        registry: Registry,
+        key: AskKey,
+        settings: ReconcileSettings = ReconcileSettings(),
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._fleet, self._registry, self._settings, self._clock = store, fleet, registry, settings, clock
+        self._keys = Keys(key)
+        self._wake = asyncio.Event()
+        self._under_way = False
+        self._troubled = False
+
+    async def run(self) -> None:
+        """Reconcile whenever something changed, until cancelled. What fails is logged and tried again."""
+        loop = asyncio.get_running_loop()
+
+        def heard(event: Event) -> None:
+            if event.record.kind in _WATCHED and not loop.is_closed():
+                loop.call_soon_threadsafe(self._wake.set)
+
+        unsubscribe = self._store.subscribe(heard)
+        self._fleet.changed = self._wake.set
+        try:
+            while True:
+                began = time.monotonic()
+                await self._pass()
+                await asyncio.sleep(max(self._settings.rest_seconds, time.monotonic() - began))
+                await self._woken()
+        finally:
+            unsubscribe()
+
+    async def reconcile(self) -> None:
+        """One pass. Raises what reading the store raises; what cannot be written is tried again on the next."""
+        wanted = await asyncio.to_thread(self._decide)
+        await self._fleet.desire(wanted)
+
+    async def _pass(self) -> None:
+        try:
+            await self.reconcile()
+        except EdgeCompressError as error:
+            self._troubled = True
+            _log.warning("reconciling failed, will try again: %s", error)
+        except Exception:
+            self._troubled = True
+            _log.exception("reconciling broke, will try again")
+
+    async def _woken(self) -> None:
+        timeouts = [self._settings.tick_seconds] if self._under_way else []
+        timeouts += [self._settings.retry_seconds] if self._troubled else []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(timeouts, default=None)):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _decide(self) -> Mapping[str, Assignment]:
+        """Store what follows from what is stored; returns what each device should run."""
+        self._troubled = False
+        world = read_world(self._store)
+        needs = {one.value.name: needs_of(world, one, self._keys) for one in world.deployments}
+        for deployment in world.deployments:
+            with self._guard(deployment.value.name):
+                self._make_jobs(world, needs[deployment.value.name])
+        world = self._with_rollouts(world, needs)
+        wanted, statuses = self._advance(world)
+        for deployment in world.deployments:
+            with self._guard(deployment.value.name):
+                self._tell(world, deployment, needs[deployment.value.name], statuses.get(deployment.rollout))
+        self._under_way = any(status.state == RolloutState.PROGRESSING for status in statuses.values())
+        return wanted
+
+    def _make_jobs(self, world: World, needs: Sequence[Need]) -> None:
+        for need in needs:
+            if need.spec is not None and need.job not in world.jobs:
+                labels = {"model": need.spec.model, "profile": need.profile, "deployment": need.spec.deployment}
+                self._store.apply("Job", need.job, labels=labels, spec=encode(need.spec), status=encode(JobStatus()))
+
+    def _with_rollouts(self, world: World, needs: Mapping[str, Sequence[Need]]) -> World:
+        """The world with the rollouts that there should be, and those superseded that are over."""
+        rollouts = dict(world.rollouts)
+        for deployment in world.deployments:
+            with self._guard(deployment.value.name):
+                check_supported(deployment.value)
+                old = world.rollouts.get(deployment.rollout)
+                wanted = wanted_rollout(deployment, artifacts_of(world, needs[deployment.value.name]), old)
+                if wanted is not None:
+                    rollouts[wanted.name] = self._store_rollout(wanted, old)
+        for rollout, status in superseded(replace(world, rollouts=rollouts)):
+            with self._guard(rollout.record.name):
+                rollouts[rollout.record.name] = self._move(rollout, status)
+        return replace(world, rollouts=rollouts)
+
+    def _store_rollout(self, wanted: Wanted, old: StoredRollout | None) -> StoredRollout:
+        # The status first: had we died in between, a finished rollout would expose all devices to what it never tried.
+        if old is not None and wanted.fresh:
+            self._store.set_status("Rollout", wanted.name, encode(RolloutStatus()), expected_revision=old.record.revision)
+        record, _ = self._store.apply(
+            "Rollout", wanted.name, labels=wanted.labels, spec=encode(wanted.spec), status=encode(RolloutStatus())
+        )
+        return StoredRollout(record, wanted.spec, decode(RolloutStatus, record.status))
+
+    def _advance(self, world: World) -> tuple[dict[str, Assignment], dict[str, RolloutStatus]]:
+        """Move each current rollout on; returns what each device should run, and each rollout's status."""
+        devices = self._fleet.devices()
+        claimed = claims(world, devices)
+        wanted: dict[str, Assignment] = {}
+        statuses: dict[str, RolloutStatus] = {}
+        for deployment in world.deployments:
+            rollout = world.rollouts.get(deployment.rollout)
+            if rollout is None:
+                continue
+            statuses[deployment.rollout] = rollout.status
+            with self._guard(deployment.rollout):
+                check_supported(deployment.value)
+                members = members_of(rollout, world, claimed.get(deployment.rollout, ()), self._fleet.live)
+                step = next_step(deployment, rollout, members, self._clock())
+                statuses[deployment.rollout] = self._move(rollout, step.status).status
+                wanted.update(step.assignments)
+        return wanted, statuses
+
+    def _move(self, rollout: StoredRollout, status: RolloutStatus) -> StoredRollout:
+        """Store a new status and, once it is durable, tell the plugins when the state changed."""
+        old, name = rollout.status, rollout.record.name
+        if status == old:
+            return rollout
+        record = self._store.set_status("Rollout", name, encode(status), expected_revision=rollout.record.revision)
+        if status.state != old.state:
+            _log.info("rollout %s: %s -> %s: %s", name, old.state, status.state, status.message)
+            fired = {"rollout": name, "old": old.state, "new": status.state, "why": status.message}
+            for error in self._registry.fire("edge_compress_rollout_moved", **fired):
+                _log.warning("a plugin failed on a moved rollout: %s", error)
+        return StoredRollout(record, rollout.spec, status)
+
+    def _tell(self, world: World, deployment: StoredDeployment, needs: Sequence[Need], rollout: RolloutStatus | None) -> None:
+        said = {COMPRESSED: progress_of(world, needs), ROLLED_OUT: rolled_out(deployment, rollout)}
+        told = with_conditions(deployment, said, self._clock())
+        if told != deployment.status:
+            name, revision = deployment.value.name, deployment.record.revision
+            self._store.set_status("Deployment", name, encode(told), expected_revision=revision)
+
+    @contextlib.contextmanager
+    def _guard(self, what: str) -> Iterator[None]:
+        """Keep the trouble of one thing from the others, and have it tried again."""
+        try:
+            yield
+        except Unsupported as error:
+            _log.debug("%s is left alone: %s", what, error)
+        except EdgeCompressError as error:
+            self._troubled = True
+            level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
+            _log.log(level, "%s could not be reconciled, will try again: %s", what, error)

@@ -1,0 +1,121 @@
+"""Which rollouts there should be, which devices belong to each, and what the next status of each is. Pure.
+
+``domain.rollout`` decides the next status; this gives it real members. Writing is left to ``reconcile``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_compress.delivery.assignments import assignment_for, standing
+from edge_compress.delivery.devices import Device
+from edge_compress.delivery.world import StoredDeployment, StoredRollout, World
+from edge_compress.domain.rollout import Member, RolloutSpec, RolloutState, RolloutStatus, check_move, decide
+from edge_compress.domain.session import Assignment
+
+UID_LABEL = "deployment-uid"
+"""tells a rollout of a deployment from one of another deployment that had the same name before"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A rollout as it should be stored. ``fresh``: it starts over, because what it delivers is no longer the same."""
+
+    name: str
+    labels: Mapping[str, str]
+    spec: RolloutSpec
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a rollout does next: its new status, and what each device that it may reach should run."""
+
+    status: RolloutStatus
+    assignments: Mapping[str, Assignment]
+
+
+def wanted_rollout(deployment: StoredDeployment, artifacts: Mapping[str, str], old: StoredRollout | None) -> Wanted | None:
+    """The rollout of this generation, or None while there is nothing to deliver or nothing new."""
+    if not artifacts:
+        return None
+    labels = {"deployment": deployment.value.name, "model": deployment.value.spec.model, UID_LABEL: deployment.record.uid}
+    stranger = old is None or old.record.labels.get(UID_LABEL) != deployment.record.uid
+    known = {} if old is None or stranger else dict(old.spec.artifacts)
+    spec = RolloutSpec(deployment.value.name, deployment.value.spec.model, {**known, **artifacts})
+    if old is not None and not stranger and spec == old.spec:
+        return None
+    replaced = any(artifacts.get(profile, known[profile]) != known[profile] for profile in known)
+    widened = bool(known) and len(deployment.value.spec.rollout.steps) > 1 and not _ended(old)
+    return Wanted(deployment.rollout, labels, spec, stranger or replaced or widened)
+
+
+def members_of(
+    rollout: StoredRollout, world: World, devices: Iterable[Device], live: Callable[[str], bool]
+) -> dict[str, tuple[Member, Assignment]]:
+    """The devices among ``devices`` that the rollout may reach: those connected, and those it reached before.
+
+    A device that is away and was offered nothing is no member: it holds no rollout up, and joins when it comes back.
+    """
+    offers = _offers(rollout, world)
+    found = {}
+    for device in devices:
+        offer = offers.get(device.spec.profile)
+        if offer is None:
+            continue
+        state = standing(device.status, offer)
+        if state is not None or live(device.name):
+            found[device.name] = (Member(device.name, state, device.status.news_at), offer)
+    return found
+
+
+def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:
+    """Rollout -> its devices. A device belongs to the newest deployment that selects it and has an artifact for its profile."""
+    claimed: dict[str, list[Device]] = {}
+    current = [(one, world.rollouts[one.rollout]) for one in world.deployments if one.rollout in world.rollouts]
+    for device in devices:
+        for deployment, rollout in current:
+            matches = deployment.value.spec.selector.matches(device.spec.profile, device.spec.labels)
+            if matches and device.spec.profile in rollout.spec.artifacts:
+                claimed.setdefault(deployment.rollout, []).append(device)
+                break
+    return claimed
+
+
+def next_step(
+    deployment: StoredDeployment, rollout: StoredRollout, members: Mapping[str, tuple[Member, Assignment]], now: float
+) -> Step:
+    """What the rollout does next. Raises Conflict when a status would follow that cannot follow."""
+    policy = deployment.value.spec.rollout
+    decision = decide(policy, rollout.status, [member for member, _ in members.values()], now, seed=rollout.record.name)
+    if decision.status.state != rollout.status.state:
+        check_move(RolloutState(rollout.status.state), RolloutState(decision.status.state))
+    return Step(decision.status, {name: members[name][1] for name in sorted(decision.exposed)})
+
+
+def superseded(world: World) -> list[tuple[StoredRollout, RolloutStatus]]:
+    """Rollouts whose deployment is gone or has a newer generation, with the status that says so. Devices keep what they run."""
+    current = {one.rollout: one.record.uid for one in world.deployments}
+    names = {one.value.name: one.rollout for one in world.deployments}
+    found = []
+    for name, rollout in world.rollouts.items():
+        stale = current.get(name) != rollout.record.labels.get(UID_LABEL)
+        if stale and rollout.status.state != RolloutState.SUPERSEDED:
+            newer = names.get(rollout.spec.deployment)
+            why = f"{newer} is newer" if newer and newer != name else f"deployment {rollout.spec.deployment} was deleted"
+            found.append((rollout, replace(rollout.status, state=RolloutState.SUPERSEDED.value, message=why)))
+    return found
+
+
+def _ended(rollout: StoredRollout | None) -> bool:
+    return rollout is not None and rollout.status.state in (RolloutState.ABORTED, RolloutState.SUPERSEDED)
+
+
+def _offers(rollout: StoredRollout, world: World) -> dict[str, Assignment]:
+    found = {}
+    for profile, name in rollout.spec.artifacts.items():
+        if name in world.artifacts and profile in world.profiles:
+            spec = world.profiles[profile][1].spec
+            found[profile] = assignment_for(rollout.record.name, rollout.spec, world.artifacts[name], spec)
+    return found
