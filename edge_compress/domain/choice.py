@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_compress.domain.artifact import CandidateResult, Measurement, Verdict
@@ -64,9 +64,14 @@ def figure(measurement: Measurement, objective: str) -> float:
 
 
 def _best(good: Sequence[CandidateResult], objective: str) -> CandidateResult:
-    lowest = min(figure(item.measurement, objective) for item in good)
-    ties = [item for item in good if figure(item.measurement, objective) <= lowest * (1 + _TIE)]
-    return min(ties, key=lambda item: (item.measurement.download_bytes or item.measurement.bytes, len(item.steps), _drop(item)))
+    fastest = _within_a_tie(good, lambda item: figure(item.measurement, objective))
+    smallest = _within_a_tie(fastest, lambda item: item.measurement.download_bytes or item.measurement.bytes)
+    return min(smallest, key=lambda item: (_drop(item), len(item.steps)))
+
+
+def _within_a_tie(items: Sequence[CandidateResult], value: Callable[[CandidateResult], float]) -> list[CandidateResult]:
+    lowest = min(value(item) for item in items)
+    return [item for item in items if value(item) <= lowest * (1 + _TIE)]
 
 
 def _drop(item: CandidateResult) -> float:
@@ -83,7 +88,9 @@ def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[object], 
         return replace(item, state="lost", why=words)
     mine, theirs = figure(item.measurement, objective), figure(best.measurement, objective)
     if mine <= theirs * (1 + _TIE):
-        return replace(item, state="lost", why=f"same {objective} within {_TIE:.0%}, but a larger download or more steps")
+        return replace(
+            item, state="lost", why=f"same {objective} within {_TIE:.0%}, but a larger download, more drop or more steps"
+        )
     return replace(item, state="lost", why=f"{objective} is {mine / theirs:.2f} times the chosen one's")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from edge_compress.domain.artifact import Energy, Latency, Measurement, Source
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.plan import Prediction, Proposal
-from edge_compress.domain.quantity import BYTES, SECONDS, WATTS
+from edge_compress.domain.quantity import SECONDS, WATTS
 from edge_compress.domain.spec import DeviceProfileSpec
 
 ESTIMATE = "estimate"
@@ -79,8 +79,8 @@ def on_device(measured: Measurement, facts: ModelFacts, profile: DeviceProfileSp
 def excesses(measured: Measurement, profile: DeviceProfileSpec, max_drop: float) -> tuple[Excess, ...]:
     """Every limit that a measurement does not keep; what was not measured is not judged."""
     found = [_quality(measured, max_drop)]
-    found.append(_over("storage", measured.bytes, profile.storage, BYTES.format))
-    found.append(_over("memory", measured.peak_memory_bytes, profile.memory, BYTES.format))
+    found.append(_over("storage", measured.bytes, profile.storage, _bytes))
+    found.append(_over("memory", measured.peak_memory_bytes, profile.memory, _bytes))
     if measured.latency is not None:
         found.append(_over("latency_p95", measured.latency.p95, profile.latency_p95, _seconds))
         if profile.rate is not None:
@@ -122,6 +122,13 @@ def _over(constraint: str, value: float | None, limit: float | None, show: objec
     text = show if callable(show) else str
     times = value / limit
     return Excess(constraint, times, f"{constraint} {text(value)} is {times:.2f} times the {text(limit)} allowed")
+
+
+def _bytes(value: float) -> str:
+    for unit, worth in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+        if value >= worth:
+            return f"{value / worth:.4g}{unit}"
+    return f"{value:g}"
 
 
 def _seconds(value: float) -> str:

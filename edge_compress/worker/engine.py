@@ -176,7 +176,7 @@ class Engine:
         )
         tried = self._try_all(runner, plan, run, deadline) if not support else []
         result = self._conclude(request, runner, plan, tried, support, facts, run, started)
-        if not any(item.state == "skipped" for item in result.outcome.candidates):
+        if not any(_may_differ_next_time(item) for item in result.outcome.candidates):
             self._remember(key, result)
         progress(1.0, result.outcome.verdict)
         return result
@@ -255,7 +255,7 @@ class Engine:
 
         def attempt(candidate: Candidate) -> Tried:
             nonlocal done
-            if deadline is not None and time.monotonic() > deadline:
+            if done and deadline is not None and time.monotonic() > deadline:
                 return Tried(candidate, state="skipped", why="the time budget ended before its turn")
             tried = runner.attempt(candidate, Run(run.cancelled))
             with lock:
@@ -377,6 +377,11 @@ def _hopeless(
     if over:
         return sum(item.times for item in over), "predicted: " + "; ".join(item.words for item in over)
     return None
+
+
+def _may_differ_next_time(item: CandidateResult) -> bool:
+    """Whether a candidate's end came from the clock or the machine rather than from what was asked."""
+    return item.state == "skipped" or (item.state == "failed" and item.why.startswith(("timeout:", "memory:", "crash:")))
 
 
 def _plain(predicted: Prediction) -> dict[str, Any]:

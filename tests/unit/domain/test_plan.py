@@ -30,7 +30,9 @@ THIN = Proposal("prune.magnitude", "1", "sparsity", download_ratio=0.5)
 NO = Proposal("quantize.dynamic", "1", "precision", refused="does not apply, because there is no MatMul")
 
 
-def result(name: str, *, size: int, ratio: float = 1.0, drop: float = 0.0, p95: float = 0.01, memory: int = 1000) -> CandidateResult:
+def result(
+    name: str, *, size: int, ratio: float = 1.0, drop: float = 0.0, p95: float = 0.01, memory: int = 1000
+) -> CandidateResult:
     measured = Measurement(
         sha256=name.ljust(64, "0"),
         bytes=size,
@@ -55,7 +57,13 @@ def test_a_plan_tries_the_most_promising_first_and_lists_every_refusal(objective
     profile = DeviceProfileSpec(compute=Compute(fp32=8e9))
     proposals = [OPTIMIZE, HALF, INT8, NO]
     plan = draw_up(
-        "m", "p", objective, pipelines(proposals), [NO], lambda steps: predict(FACTS, profile, steps), lambda steps, predicted: None
+        "m",
+        "p",
+        objective,
+        pipelines(proposals),
+        [NO],
+        lambda steps: predict(FACTS, profile, steps),
+        lambda steps, predicted: None,
     )
     assert plan.candidates[0].steps[-1].strategy == first
     assert [(refusal.steps[0].strategy, refusal.why) for refusal in plan.refused] == [(NO.strategy, NO.refused)]

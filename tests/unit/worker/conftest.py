@@ -44,18 +44,20 @@ def small_network() -> bytes:
     return data
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_state(tmp_path / "state")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One store for a module, so that what its tests share (the original's figures) is computed once."""
+    opened = open_state(tmp_path_factory.mktemp("engine") / "state")
     yield opened
     opened.close()
 
 
-@pytest.fixture
-def digits(store: Store, tmp_path: Path) -> Model:
+@pytest.fixture(scope="module")
+def digits(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The small network as an uploaded Model with labelled data."""
     from sklearn.datasets import load_digits
 
+    tmp_path = tmp_path_factory.mktemp("digits")
     x, y = load_digits(return_X_y=True)
     images = x.reshape(-1, 8, 8).astype(np.uint8)
     np.savez_compressed(tmp_path / "calib.npz", x=images[:200])
