@@ -1,1 +1,18 @@
-"""Placeholder until its strategies land."""
+"""First-party plugin: pruning. Uses only the public plugin API.
+
+prune.magnitude   small weights become zero: a smaller download, the same shapes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_compress.plugin import Strategy, hookimpl
+from edge_compress_prune.magnitude import PruneMagnitude
+
+
+@hookimpl
+def edge_compress_register_strategies() -> Sequence[Strategy[Any]]:
+    """The strategies above."""
+    return [PruneMagnitude()]

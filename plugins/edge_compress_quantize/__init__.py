@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_compress.plugin import Strategy, hookimpl
+from edge_compress_quantize.dynamic import QuantizeDynamic
 from edge_compress_quantize.float16 import QuantizeFloat16
 from edge_compress_quantize.static import QuantizeStatic
 from edge_compress_quantize.weights import QuantizeWeights
@@ -24,4 +25,4 @@ from edge_compress_quantize.weights import QuantizeWeights
 @hookimpl
 def edge_compress_register_strategies() -> Sequence[Strategy[Any]]:
     """The strategies above."""
-    return [QuantizeStatic(), QuantizeFloat16(), QuantizeWeights()]
+    return [QuantizeStatic(), QuantizeDynamic(), QuantizeFloat16(), QuantizeWeights()]

@@ -12,7 +12,7 @@ Leaves to ``ranges`` which range an activation gets, and to ``qdq`` where grids 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ REDUCED_LIMIT = 64
 
 _SMALLEST_SCALE = 1e-30
 """keeps scale_x * scale_w / scale_y finite and normal in float32"""
+_SHRINK = [1 - step / 50 for step in range(31)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ def weight_grid(
 ) -> Grid:
     """The grid of a weight tensor, stored in int8 whatever ``bits`` is (2 to 8).
 
+    At 8 bits the whole range is kept; with fewer, values far out are cut off where that lowers the squared error.
     ``axis`` is the channel axis, None for one scale. ``reduced`` keeps |q| within 64. ``least`` is the smallest scale allowed,
     one a channel (a bias must fit 32 bits).
     """
@@ -89,14 +91,24 @@ def weight_grid(
     top = np.maximum(weights.max(axis=over), 0.0).astype(np.float64)
     zero_point = _common_zero_point(bottom, top, low, high) if affine else 0
     scale = np.maximum(_reach(top, high - zero_point), _reach(-bottom, zero_point - low))
-    scale = np.maximum(scale, _SMALLEST_SCALE if least is None else np.maximum(least, _SMALLEST_SCALE))
-    return Grid(
-        scale.astype(np.float32),
-        np.full(scale.shape, zero_point, np.int8),
-        low,
-        high,
-        axis if weights.ndim and axis is not None else None,
-    )
+    full = Grid(_floored(scale, least), np.full(scale.shape, zero_point, np.int8), low, high, axis)
+    return full if bits == 8 else _clipped(full, weights, over, least)
+
+
+def _clipped(full: Grid, weights: Array, over: tuple[int, ...], least: Array | None) -> Grid:
+    """The grid whose scales, shrunken one by one, give the least squared error: with few integers, outliers cost too much."""
+    best, least_error = full.scale, np.full(full.scale.shape, np.inf)
+    for part in _SHRINK:
+        trial = replace(full, scale=_floored(full.scale * part, least))
+        error = ((trial.dequantize(trial.quantize(weights)) - weights) ** 2).sum(axis=over)
+        best = np.where(error < least_error, trial.scale, best)
+        least_error = np.minimum(error, least_error)
+    return replace(full, scale=best)
+
+
+def _floored(scale: Array, least: Array | None) -> Array:
+    floor = _SMALLEST_SCALE if least is None else np.maximum(least, _SMALLEST_SCALE)
+    return np.asarray(np.maximum(scale, floor), np.float32)
 
 
 def _grid(scale: float, zero_point: int, dtype: np.dtype[Any], low: int, high: int) -> Grid:

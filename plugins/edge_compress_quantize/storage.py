@@ -34,6 +34,8 @@ class StorageSettings:
     at_run: bool = False
     least_values: int = 256
     """smaller tensors stay float: their scales and nodes would outweigh them"""
+    least_narrow: int = 4096
+    """smaller tensors are stored in 8 bits: first and depthwise layers, where few bits do the most harm and save the least"""
 
 
 def store(graph: onnx.GraphProto, wiring: Wiring, settings: StorageSettings, exclude: frozenset[str] = frozenset()) -> int:
@@ -89,10 +91,11 @@ class _Writer:
 
     def store(self, name: str, values: Array, axis: int | None) -> None:
         """Store one tensor."""
-        grid = weight_grid(values, axis=axis, bits=self._settings.bits)
+        bits = self._settings.bits if values.size >= self._settings.least_narrow else 8
+        grid = weight_grid(values, axis=axis, bits=bits)
         integers = grid.quantize(values)
         self.stored.add(name)
-        if self._settings.bits > 4:
+        if bits > 4:
             self._expand(self._constant("w", integers), name, grid, values.ndim, middle=None)
         else:
             self._expand(self._unpacked(integers), name, grid, values.ndim, middle=_MIDDLE)

@@ -38,6 +38,9 @@ class WeightsParams:
         choices=("load", "run"),
     )
     smallest: int = param("tensors with fewer values stay float", default=256, unit="values", minimum=1)
+    narrow_from: int = param(
+        "tensors with fewer values are stored in 8 bits whatever `bits` says", default=4096, unit="values", minimum=1
+    )
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, whose weights stay float", default=())
 
 
@@ -87,10 +90,10 @@ class QuantizeWeights(Strategy[WeightsParams]):
         from edge_compress_quantize.wiring import Wiring
 
         folded = canonical(model, context.scratch)
-        settings = StorageSettings(params.bits, params.expand == "run", params.smallest)
+        settings = StorageSettings(params.bits, params.expand == "run", params.smallest, params.narrow_from)
         stored = store(folded.graph, Wiring(folded.graph), settings, frozenset(params.exclude))
         if not stored:
             raise ValueError(f"no float32 weight tensor has {params.smallest} values or more")
-        context.log(f"{stored:,} weights are stored in {params.bits} bits")
+        context.log(f"{stored:,} weights are stored in at most 8 bits")
         restore_interface(folded, model)
         return folded
