@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,8 @@ class Member:
                 stream.seek(self.header_bytes + skip * self.row_bytes)
                 for start in range(skip, end, rows):
                     yield self._read(stream, min(rows, end - start))
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-            raise BadMember(self.name, f"is damaged ({error})") from error
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:
+            raise BadMember(self.name, f"is damaged ({_brief(error)})") from error
 
     def _read(self, stream: IO[bytes], rows: int) -> Array:
         wanted = rows * self.row_bytes
@@ -100,8 +101,10 @@ def _read_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, pat
         with archive.open(info) as stream:
             shape, fortran_order, dtype = _npy_header(stream)
             header_bytes = stream.tell()
-    except (ValueError, SyntaxError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
-        raise BadMember(name, f"is not a readable .npy array ({error})") from error
+    except (
+        Exception
+    ) as error:  # numpy reads the header with Python's own parser, which raises anything from SyntaxError to MemoryError
+        raise BadMember(name, f"is not a readable .npy array ({_brief(error)})") from error
     _refuse_dtype(name, dtype)
     _refuse_shape(name, shape, dtype, declared=info.file_size - header_bytes)
     if fortran_order and len(shape) > 1:
@@ -137,3 +140,8 @@ def _refuse_shape(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], decla
         raise BadMember(name, f"is {total} bytes uncompressed, at most {MAX_ARRAY_BYTES} are read")
     if shape[0] and total // shape[0] > MAX_ROW_BYTES:
         raise BadMember(name, f"one sample is {total // shape[0]} bytes, at most {MAX_ROW_BYTES} are read")
+
+
+def _brief(error: Exception, limit: int = 120) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
