@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -46,12 +46,13 @@ def dense_model(seed: int, hidden: int = 256) -> bytes:
     return _model(nodes, {"x": [None, 64]}, {"y": [None, 10]}, weights)
 
 
-def crashing_model() -> bytes:
-    """Answers like any other until an input is negative: then it asks for more memory than there is and ends badly."""
-    nodes = [
-        helper.make_node("Abs", ["x"], ["y"]),
-    ]
-    return _model(nodes, {"x": [None, 64]}, {"y": [None, 64]}, {})
+def slow_model(layers: int = 6, size: int = 64) -> bytes:
+    """Convolutions that keep a core busy for some tens of milliseconds, with few weights."""
+    weight = np.full((32, 32, 3, 3), 1e-3, dtype=np.float32)
+    names = ["x", *(f"h{index}" for index in range(layers - 1)), "y"]
+    nodes = [helper.make_node("Conv", [a, "w"], [b], pads=[1, 1, 1, 1]) for a, b in pairwise(names)]
+    shape = [None, 32, size, size]
+    return _model(nodes, {"x": shape}, {"y": shape}, {"w": weight})
 
 
 def _model(nodes, inputs, outputs, weights) -> bytes:
