@@ -132,6 +132,7 @@ def strip_traces(path: Path) -> None:
     """Drop the exporter's notes (stack traces that name files of this machine); no runtime reads them."""
     model = onnx.load(path)
     graph = model.graph
+    noted: Any  # protobuf's base class does not know the fields that all of these share
     for noted in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del noted.metadata_props[:]
         noted.doc_string = ""
