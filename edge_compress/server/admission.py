@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from edge_compress.domain.spec import Model
@@ -17,8 +17,6 @@ from edge_compress.server.garbage import BlobUse
 from edge_compress.server.references import check_uploaded
 from edge_compress.store.interface import BlobStore
 from edge_compress.worker.engine import Engine
-
-_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -30,15 +28,10 @@ class SizeLimits:
 
 
 class ModelAdmission:
-    """Checks models before they are stored."""
+    """Checks models before they are stored. ``threads`` are where the engine is waited for."""
 
-    def __init__(self, blobs: BlobStore, engine: Engine, blob_use: BlobUse, limits: SizeLimits) -> None:
-        self._blobs, self._engine, self._use, self._limits = blobs, engine, blob_use, limits
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check")
-
-    def close(self) -> None:
-        """Let no new check begin."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def __init__(self, blobs: BlobStore, engine: Engine, blob_use: BlobUse, limits: SizeLimits, threads: Executor) -> None:
+        self._blobs, self._engine, self._use, self._limits, self._threads = blobs, engine, blob_use, limits, threads
 
     @contextlib.asynccontextmanager
     async def admitted(self, model: Model) -> AsyncIterator[None]:
@@ -48,7 +41,7 @@ class ModelAdmission:
         """
         async with self._use.hold():
             await asyncio.to_thread(self._check_files, model)
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._engine.check_data, model)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.check_data, model)
             yield
 
     def _check_files(self, model: Model) -> None:

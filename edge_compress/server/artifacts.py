@@ -26,7 +26,8 @@ class ArtifactService(artifacts_pb2_grpc.ArtifactServiceServicer):
 
     async def GetArtifact(self, request: common_pb2.GetRequest, context: Any) -> artifacts_pb2.Artifact:
         """One artifact."""
-        return await self._reader.get(request)
+        artifact: artifacts_pb2.Artifact = await self._reader.get(request)
+        return artifact
 
     async def ListArtifacts(self, request: common_pb2.ListRequest, context: Any) -> artifacts_pb2.ListArtifactsResponse:
         """A page."""
@@ -49,9 +50,7 @@ class ArtifactService(artifacts_pb2_grpc.ArtifactServiceServicer):
         """How much of a blob is here."""
         return _state(await self._uploads.held(request.sha256))
 
-    async def UploadBlob(
-        self, requests: AsyncIterator[artifacts_pb2.UploadBlobRequest], context: Any
-    ) -> artifacts_pb2.BlobState:
+    async def UploadBlob(self, requests: AsyncIterator[artifacts_pb2.UploadBlobRequest], context: Any) -> artifacts_pb2.BlobState:
         """Take a blob, from where the last upload of it broke off."""
         return _state(await self._uploads.receive(aiter(requests)))
 

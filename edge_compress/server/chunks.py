@@ -36,7 +36,7 @@ def serialize(chunk: Chunk) -> bytes:
 
 
 def unpack(chunk: artifacts_pb2.Chunk) -> bytes:
-    """The uncompressed bytes of a received chunk. Raises InvalidInput for more than 1 MiB and for what is not packed as it says."""
+    """The uncompressed bytes of a received chunk. Raises InvalidInput for over 1 MiB and for a broken frame."""
     if chunk.encoding in (artifacts_pb2.ENCODING_UNSPECIFIED, artifacts_pb2.ENCODING_IDENTITY):
         if len(chunk.data) > LARGEST_CHUNK:
             raise InvalidInput.at("chunk.data", f"{len(chunk.data)} bytes", f"at most {LARGEST_CHUNK}", "send smaller chunks")

@@ -31,7 +31,8 @@ class DeploymentService(deployments_pb2_grpc.DeploymentServiceServicer):
 
     async def GetDeployment(self, request: common_pb2.GetRequest, context: Any) -> deployments_pb2.Deployment:
         """One deployment."""
-        return await self._reader.get(request)
+        deployment: deployments_pb2.Deployment = await self._reader.get(request)
+        return deployment
 
     async def ListDeployments(self, request: common_pb2.ListRequest, context: Any) -> deployments_pb2.ListDeploymentsResponse:
         """A page."""
@@ -52,7 +53,8 @@ class DeploymentService(deployments_pb2_grpc.DeploymentServiceServicer):
 
     async def GetRollout(self, request: common_pb2.GetRequest, context: Any) -> deployments_pb2.Rollout:
         """One rollout."""
-        return await self._rollouts.get(request)
+        rollout: deployments_pb2.Rollout = await self._rollouts.get(request)
+        return rollout
 
     async def ListRollouts(self, request: common_pb2.ListRequest, context: Any) -> deployments_pb2.ListRolloutsResponse:
         """A page."""

@@ -61,6 +61,13 @@ def outdated(store: ResourceStore, kept: int) -> list[str]:
     return old
 
 
+def forget(store: ResourceStore, job: str) -> None:
+    """Remove a job and its outcome; the job last, so that a restart in between finds it again."""
+    for kind in ("Outcome", "Job"):
+        if stored(store, kind, job) is not None:
+            store.delete(kind, job)
+
+
 def _keep_artifact(store: ResourceStore, artifact: Artifact, verdict: str) -> bool:
     """The same bytes for two profiles are one record: the first's, unless only the second meets its goals."""
     old = stored(store, "Artifact", artifact.name)

@@ -11,21 +11,20 @@ import functools
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from edge_compress.domain.artifact import Artifact, Verdict
 from edge_compress.domain.job import JobSpec, JobState, JobStatus, check_move
 from edge_compress.domain.schema import decode, encode
-from edge_compress.errors import Cancelled, EdgeCompressError
+from edge_compress.errors import Cancelled, EdgeCompressError, NotFound
 from edge_compress.server.garbage import BlobUse
-from edge_compress.server.history import Yield, keep, outdated
+from edge_compress.server.history import Yield, forget, keep, outdated
 from edge_compress.server.refusals import AlreadyOver
 from edge_compress.server.requests import request_of
 from edge_compress.store.interface import Change, Event, Record, Store
-from edge_compress.worker.engine import Engine, PairResult
+from edge_compress.worker.engine import Engine, PairRequest, PairResult
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
@@ -52,7 +51,7 @@ class _Progress:
 
 
 class JobQueue:
-    """The queue. ``published`` hears of each artifact that may be delivered. Call it on one event loop; ``states`` anywhere."""
+    """The queue. ``published`` hears of each artifact that may be delivered. Call it on one event loop."""
 
     def __init__(
         self,
@@ -107,10 +106,6 @@ class JobQueue:
             self._stops[name].set()
         return record
 
-    def states(self) -> Mapping[str, int]:
-        """State -> jobs."""
-        return Counter(_status(record).state for record in self._store.list("Job").records)
-
     # The queue's life: one task that hands out work, one task a job.
 
     async def _lead(self) -> None:
@@ -139,7 +134,7 @@ class JobQueue:
             async with self._blob_use.hold():
                 await self._work(name, self._stops[name])
             for old in await asyncio.to_thread(outdated, self._store, self._settings.kept):
-                await asyncio.to_thread(self._forget, old)
+                await asyncio.to_thread(forget, self._store, old)
         except EdgeCompressError as error:
             _log.warning("job %s could not be noted, will try again: %s", name, error)
             await asyncio.sleep(0 if self._closing else _RETRY_SECONDS)
@@ -154,7 +149,12 @@ class JobQueue:
             return
         _log.info("job begins", extra={"fields": {"job": name}})
         try:
-            ended = await self._compute(record, stop)
+            request = await asyncio.to_thread(self._still_asked, record)
+            if request is None:
+                await asyncio.to_thread(forget, self._store, name)
+                _log.info("job forgotten: what it was to work on has changed", extra={"fields": {"job": name}})
+                return
+            ended = await self._compute(record, request, stop)
         except Cancelled as error:
             again = JobStatus(message="interrupted; goes on after the restart")
             ended = again if self._closing else JobStatus(JobState.CANCELLED.value, message=error.message)
@@ -165,11 +165,7 @@ class JobQueue:
             ended = JobStatus(JobState.FAILED.value, message=f"the engine broke: {type(error).__name__}: {error}")
         await self._end(name, ended)
 
-    async def _compute(self, record: Record, stop: threading.Event) -> JobStatus:
-        spec = decode(JobSpec, record.spec, "spec")
-        request = await asyncio.to_thread(request_of, self._store, spec)
-        if await asyncio.to_thread(self._engine.key, request) != spec.key:
-            raise Cancelled("the model, the profile, the recipe or a plugin changed since; a new job takes its place")
+    async def _compute(self, record: Record, request: PairRequest, stop: threading.Event) -> JobStatus:
         progress = _Progress()
         call = functools.partial(self._engine.run, request, progress=progress, cancelled=stop)
         work = asyncio.get_running_loop().run_in_executor(self._pool, call)
@@ -218,6 +214,16 @@ class JobQueue:
             running = JobStatus(JobState.RUNNING.value, step="starting", started_at=self._clock())
             return self._store.set_status("Job", name, encode(running))
 
+    def _still_asked(self, record: Record) -> PairRequest | None:
+        """What the job is to do, or None when that is not what its key stands for: another job takes its place, and this one
+        must leave no final state behind, for what was changed may be changed back."""
+        spec = decode(JobSpec, record.spec, "spec")
+        try:
+            request = request_of(self._store, spec)
+        except NotFound:
+            return None
+        return request if self._engine.key(request) == spec.key else None
+
     def _note(self, name: str, fraction: float, step: str) -> None:
         with self._status_lock:
             status = _status(self._store.get("Job", name))
@@ -261,11 +267,6 @@ class JobQueue:
         state = JobState.SUCCEEDED if feasible else JobState.INFEASIBLE
         said = "" if feasible else f"{result.outcome.binding_constraint}: {result.outcome.gap}"
         return JobStatus(state.value, message=said, artifact=result.artifact.name if result.artifact else "")
-
-    def _forget(self, name: str) -> None:
-        for kind in ("Outcome", "Job"):
-            if any(record.name == name for record in self._store.list(kind).records):
-                self._store.delete(kind, name)
 
 
 def _status(record: Record) -> JobStatus:

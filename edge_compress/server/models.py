@@ -32,7 +32,8 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
 
     async def GetModel(self, request: common_pb2.GetRequest, context: Any) -> models_pb2.Model:
         """One model."""
-        return await self._reader.get(request)
+        model: models_pb2.Model = await self._reader.get(request)
+        return model
 
     async def ListModels(self, request: common_pb2.ListRequest, context: Any) -> models_pb2.ListModelsResponse:
         """A page."""

@@ -23,13 +23,12 @@ class ProfileService(profiles_pb2_grpc.ProfileServiceServicer):
         """Create or replace."""
         resource = wire.resource_from_wire(request.profile)
         record, outcome = await self._declarations.apply(resource, Terms.of(request))
-        return profiles_pb2.ApplyProfileResponse(
-            profile=wire.record_to_wire(record), outcome=wire.outcome_to_wire(outcome.value)
-        )
+        return profiles_pb2.ApplyProfileResponse(profile=wire.record_to_wire(record), outcome=wire.outcome_to_wire(outcome.value))
 
     async def GetProfile(self, request: common_pb2.GetRequest, context: Any) -> profiles_pb2.Profile:
         """One profile."""
-        return await self._reader.get(request)
+        profile: profiles_pb2.Profile = await self._reader.get(request)
+        return profile
 
     async def ListProfiles(self, request: common_pb2.ListRequest, context: Any) -> profiles_pb2.ListProfilesResponse:
         """A page."""

@@ -17,7 +17,7 @@ _LARGEST_PAGE = 1000
 
 
 class Reader:
-    """Answers about the resources of one kind."""
+    """Answers about the resources of one kind, in the kind's messages."""
 
     def __init__(self, store: ResourceStore, feed: Feed, kind: str) -> None:
         self._store = store

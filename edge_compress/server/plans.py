@@ -1,0 +1,176 @@
+"""What would change if some documents were applied: which resources, which pairs of model and profile, at which predicted cost.
+
+Changes nothing. What is tried for a pair is the engine's answer; how the preview travels is the servicer's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge_compress.domain import plan as planning
+from edge_compress.domain import spec
+from edge_compress.domain.job import JobState
+from edge_compress.domain.model import ModelFacts
+from edge_compress.domain.resource import PlannedCandidate, PlannedChange, PlannedPair, PlannedStep, PlanPreview
+from edge_compress.errors import Violation
+from edge_compress.server.declarations import Declarations, preview
+from edge_compress.server.history import stored
+from edge_compress.server.references import check_named
+from edge_compress.server.refusals import MissingReference
+from edge_compress.server.requests import declared
+from edge_compress.store.interface import Record, Store
+from edge_compress.worker.engine import Engine, PairRequest
+
+Named = tuple[str, str]
+"""(kind, name)"""
+
+
+@dataclass(frozen=True)
+class _View:
+    """What there would be: the stored resources with the documents over them; ``new`` are the documents' names."""
+
+    resources: Mapping[Named, Any]
+    new: frozenset[Named]
+
+    def all(self, kind: str) -> list[Any]:
+        return [self.resources[key] for key in sorted(self.resources) if key[0] == kind]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    request: PairRequest
+    deployment: spec.Deployment | None
+
+
+class Planner:
+    """Makes previews; every method blocks."""
+
+    def __init__(self, store: Store, engine: Engine, declarations: Declarations) -> None:
+        self._store, self._engine, self._declarations = store, engine, declarations
+
+    def preview(self, documents: Sequence[spec.Resource], facts: Mapping[str, ModelFacts]) -> PlanPreview:
+        """The preview; ``facts`` are those of models, by sha256, whose files the server may not hold.
+
+        Raises InvalidSpec, and MissingReference for a name that is neither in the documents nor stored.
+        """
+        view = self._view(documents)
+        for document in documents:
+            self._declarations.check(document)
+            if isinstance(document, spec.Deployment):
+                check_named(document, lambda kind, name: (kind, name) in view.resources)
+        changes = [self._change(document) for document in documents]
+        devices = list(self._store.list("Device").records)
+        pairs = [self._pair(pair, facts, devices) for pair in _pairs(view)]
+        return PlanPreview(tuple(changes), tuple(pairs))
+
+    def _view(self, documents: Sequence[spec.Resource]) -> _View:
+        resources: dict[Named, Any] = {}
+        for kind in spec.KINDS:
+            resources |= {(kind, record.name): declared(record) for record in self._store.list(kind).records}
+        given = {(type(document).__name__, document.name): document for document in documents}
+        return _View(resources | given, frozenset(given))
+
+    def _change(self, document: spec.Resource) -> PlannedChange:
+        _, outcome = preview(self._store, document)
+        return PlannedChange(type(document).__name__, document.name, outcome.value)
+
+    def _pair(self, pair: _Pair, facts: Mapping[str, ModelFacts], devices: Sequence[Record]) -> PlannedPair:
+        request = pair.request
+        found = self._engine.plan(request, self._facts(request.model, facts))
+        selected = [device for device in devices if _selects(pair, device)]
+        job = stored(self._store, "Job", _job_name(request, self._engine.key(request)))
+        state = JobState(job.status.get("state", JobState.QUEUED)) if job else JobState.QUEUED
+        done = state in (JobState.SUCCEEDED, JobState.INFEASIBLE)
+        to_send = self._remaining(job, selected) if job and done else _predicted(found, len(selected))
+        return PlannedPair(
+            request.model.name,
+            request.profile.name,
+            pair.deployment.name if pair.deployment else "",
+            len(selected),
+            (*(_candidate(item) for item in found.candidates), *(_refusal(item) for item in found.refused)),
+            to_send,
+            done,
+        )
+
+    def _facts(self, model: spec.Model, facts: Mapping[str, ModelFacts]) -> ModelFacts | None:
+        """The facts that came with the request; None when the engine can find out more by itself."""
+        files = [model.spec.file(path) for path in model.spec.paths().values()]
+        if all(file and file.sha256 and self._store.blobs.has(file.sha256) for file in files):
+            return None
+        source = model.spec.file(model.spec.source)
+        if source is not None and source.sha256 in facts:
+            return replace(facts[source.sha256], sha256=source.sha256)
+        said = f"{model.spec.source} is not uploaded and its facts were not sent; upload it, or send facts_json"
+        raise MissingReference(f"Model {model.name}: {said}", violations=(Violation("spec.source", said),))
+
+    def _remaining(self, job: Record, devices: Sequence[Record]) -> int:
+        """Bytes that devices still have to be sent of an artifact that exists."""
+        artifact = stored(self._store, "Artifact", job.status.get("artifact", ""))
+        if artifact is None or job.status.get("state") != JobState.SUCCEEDED:
+            return 0
+        waiting = [device for device in devices if device.status.get("artifact") != artifact.name]
+        return len(waiting) * int(artifact.spec["download_bytes"])
+
+
+def _pairs(view: _View) -> Iterator[_Pair]:
+    """The pairs that the documents have a part in; without any deployment, each of their models for each of their profiles."""
+    selected = [pair for deployment in view.all("Deployment") for pair in _selected(view, deployment) if _touched(view, pair)]
+    if selected or any(kind == "Deployment" for kind, _ in view.new):
+        yield from selected
+        return
+    for model in view.all("Model"):
+        for profile in view.all("DeviceProfile"):
+            if {("Model", model.name), ("DeviceProfile", profile.name)} <= view.new:
+                yield _Pair(PairRequest(model, profile, None), None)
+
+
+def _selected(view: _View, deployment: spec.Deployment) -> Iterator[_Pair]:
+    wanted = deployment.spec
+    recipe = None if wanted.recipe == "auto" else view.resources.get(("Recipe", wanted.recipe))
+    model = view.resources.get(("Model", wanted.model))
+    for profile in view.all("DeviceProfile"):
+        if model is not None and (profile.name in wanted.selector.profiles or not wanted.selector.profiles):
+            yield _Pair(PairRequest(model, profile, recipe, wanted.objective), deployment)
+
+
+def _touched(view: _View, pair: _Pair) -> bool:
+    request = pair.request
+    named = {("Model", request.model.name), ("DeviceProfile", request.profile.name)}
+    named |= {("Recipe", request.recipe.name)} if request.recipe else set()
+    named |= {("Deployment", pair.deployment.name)} if pair.deployment else set()
+    return bool(named & view.new)
+
+
+def _selects(pair: _Pair, device: Record) -> bool:
+    profile = device.spec.get("profile", "")
+    if profile != pair.request.profile.name:
+        return False
+    return pair.deployment is not None and pair.deployment.spec.selector.matches(profile, device.labels)
+
+
+def _job_name(request: PairRequest, key: str) -> str:
+    return f"{request.model.name}-{request.profile.name}-{key[:10]}"
+
+
+def _predicted(found: planning.Plan, devices: int) -> int:
+    likeliest = found.candidates[0].predicted.download_bytes if found.candidates else None
+    return devices * (likeliest or 0)
+
+
+def _candidate(item: planning.Candidate) -> PlannedCandidate:
+    return PlannedCandidate(_steps(item.steps), "", **_figures(item.predicted))
+
+
+def _refusal(item: planning.Refusal) -> PlannedCandidate:
+    return PlannedCandidate(_steps(item.steps), item.why, **_figures(item.predicted))
+
+
+def _steps(steps: Sequence[Any]) -> tuple[PlannedStep, ...]:
+    return tuple(PlannedStep(step.strategy, step.params) for step in steps)
+
+
+def _figures(predicted: planning.Prediction) -> dict[str, Any]:
+    names = ("bytes", "download_bytes", "latency_seconds", "memory_bytes", "energy_joules")
+    return {name: getattr(predicted, name) for name in names}
