@@ -61,7 +61,9 @@ class Member:
         end = self.rows if limit is None else min(self.rows, skip + limit)
         try:
             with zipfile.ZipFile(self.archive) as archive, archive.open(self.entry) as stream:
-                stream.seek(self.header_bytes + skip * self.row_bytes)
+                stream.read(self.header_bytes)  # a seek would switch off the check of the archive's checksum
+                if skip:
+                    stream.seek(self.header_bytes + skip * self.row_bytes)
                 for start in range(skip, end, rows):
                     yield self._read(stream, min(rows, end - start))
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:

@@ -235,6 +235,15 @@ def test_damage_anywhere_is_found_by_the_full_check(tmp_path: Path) -> None:
     assert "is not a readable .npz file" in _wrong(path)
 
 
+def test_damage_in_an_uncompressed_archive_is_found_too(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x=_images(500))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+    assert "array 'x': is damaged (Bad CRC-32" in _wrong(path)
+
+
 _LARGE = """
 import resource, sys
 from pathlib import Path
