@@ -6,8 +6,7 @@ with state "failed" and why; only a cancelled run raises.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -57,11 +56,10 @@ class CandidateRunner:
         metric: str,
         samples: int,
         settings: WorkerSettings,
-        observe: Callable[[str, str, float], None],
     ) -> None:
         self._store, self._steps, self._registry = store, steps, registry
         self._request, self._facts, self._metric, self._samples = request, facts, metric, samples
-        self._settings, self._observe = settings, observe
+        self._settings = settings
         self._target = registry.target(request.profile.spec.runtime)
         self._target_plugin = registry.plugin_of("target", self._target.name)
         self._role = evaluation_role(request.model)
@@ -173,15 +171,8 @@ class CandidateRunner:
             "seed": self._request.seed,
             **{role: self._source(role) for role in roles},
         }
-        started = time.monotonic()
-        try:
-            value = self._steps.result(Work("step", decides, arguments, self._settings.step), run)
-        except EdgeCompressError as error:
-            outcome = "cancelled" if isinstance(error, Cancelled) else getattr(error, "reason", "error")
-            self._observe(step.strategy, outcome, time.monotonic() - started)
-            raise
-        self._observe(step.strategy, "ok", time.monotonic() - started)
-        return str(value["sha256"])
+        work = Work("step", decides, arguments, self._settings.step, strategy=step.strategy)
+        return str(self._steps.result(work, run)["sha256"])
 
     def _convert(self, candidate: Candidate, model: str, run: Run) -> Mapping[str, Any]:
         original = candidate is ORIGINAL or not candidate.steps

@@ -83,10 +83,10 @@ class Engine:
         cores: Cores | None = None,
     ) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
-        self._store, self._registry, self._observe = store, registry, observe
+        self._store, self._registry = store, registry
         self._settings = settings or WorkerSettings()
         self._cores = cores or Cores()
-        self.steps = StepRunner(store, scratch, self._cores)
+        self.steps = StepRunner(store, scratch, self._cores, observe)
         self._closing = threading.Event()
 
     def close(self) -> None:
@@ -172,7 +172,6 @@ class Engine:
             metric=metric_name(request.model, data),
             samples=data[evaluation_role(request.model)].samples,
             settings=self._settings,
-            observe=self._observe,
         )
         tried = self._try_all(runner, plan, run, deadline) if not support else []
         result = self._conclude(request, runner, plan, tried, support, facts, run, started)

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ def this_machine() -> str:
     return model
 
 
+Observe = Callable[[str, str, float], None]
+"""Told (strategy, outcome, seconds) of each strategy step that was really run."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One task to run. ``decides`` is all that determines the result and nothing else; ``arguments`` also hold paths."""
@@ -62,6 +67,8 @@ class Work:
     arguments: Mapping[str, Any]
     limits: ChildLimits
     cores: int = 1
+    strategy: str = ""
+    """the strategy whose step this is; empty for measurements and checks"""
 
     @property
     def key(self) -> str:
@@ -80,8 +87,8 @@ class Run:
 class StepRunner:
     """Runs work in child processes, each distinct one once."""
 
-    def __init__(self, store: Store, scratch: Path, cores: Cores) -> None:
-        self._store, self._scratch, self._cores = store, scratch, cores
+    def __init__(self, store: Store, scratch: Path, cores: Cores, observe: Observe = lambda *_: None) -> None:
+        self._store, self._scratch, self._cores, self._observe = store, scratch, cores, observe
         self._running: dict[str, Future[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self.computed = 0
@@ -114,16 +121,21 @@ class StepRunner:
         return value
 
     def _compute(self, work: Work, run: Run, mine: Future[Mapping[str, Any]]) -> Mapping[str, Any]:
+        started = time.monotonic()
+        outcome = "ok"
         try:
             value = self._spawn(work, run)
             self._store.put_step(work.key, value)
             mine.set_result(value)
         except BaseException as error:
+            outcome = "cancelled" if isinstance(error, Cancelled) else getattr(error, "reason", "error")
             mine.set_exception(error)
             raise
         finally:
             with self._lock:
                 self._running.pop(work.key, None)
+            if work.strategy:
+                self._observe(work.strategy, outcome, time.monotonic() - started)
         return value
 
     def _spawn(self, work: Work, run: Run) -> Mapping[str, Any]:
