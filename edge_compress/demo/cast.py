@@ -40,12 +40,15 @@ class Cast:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start ``edge-compress ARGUMENTS``; its output goes to ``logs/NAME.log``."""
-        command = [sys.executable, "-m", "edge_compress", *arguments]
-        bound = [sys.executable, "-m", "edge_compress.demo.bound", str(os.getpid()), *command]
+        bound = [sys.executable, "-m", "edge_compress.demo.bound", str(os.getpid()), *self.command(*arguments)]
         with (self._logs / f"{name}.log").open("wb") as log:
             self._players[name] = subprocess.Popen(
                 bound, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), start_new_session=True
             )
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of ``edge-compress ARGUMENTS`` in this environment."""
+        return [sys.executable, "-m", "edge_compress", *arguments]
 
     def check(self) -> None:
         """Raise StartupError with its last words when a process has ended."""
