@@ -24,11 +24,12 @@ def main(scratch: Path, event_fd: int) -> int:
     _put_on_limits(request)
     os.chdir(scratch)
     try:
-        from edge_compress.worker import tasks
+        from edge_compress.plugin.strategy import Limits
+        from edge_compress.worker.frame import Frame, Reporter
+        from edge_compress.worker.tasks import task
 
-        limits = tasks.Limits(request["seconds"], request["memory_bytes"], len(request["cores"]))
-        frame = tasks.Frame(scratch, tasks.Reporter(event_fd), limits)
-        reply = {"value": tasks.TASKS[request["task"]](request["arguments"], frame)}
+        limits = Limits(request["seconds"], request["memory_bytes"], len(request["cores"]))
+        reply = {"value": task(request["task"])(request["arguments"], Frame(scratch, Reporter(event_fd), limits))}
     except BaseException as error:  # everything a plugin may raise becomes that candidate's record, SystemExit included
         traceback.print_exc()
         reply = {"error": _describe(error)}

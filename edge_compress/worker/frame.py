@@ -54,3 +54,7 @@ class DataSource:
     def open(self) -> Samples:
         """The samples. Raises InvalidData."""
         return Samples.open(self.path, self.inputs, self.preprocess, role=self.role)
+
+    def feeds(self, count: int) -> list[dict[str, Any]]:
+        """The first ``count`` samples, each as a batch of one (or of the model's fixed batch)."""
+        return [dict(batch.inputs) for batch in self.open().batches(1, limit=count)]

@@ -18,7 +18,6 @@ from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.registry import Registry
 from edge_compress.plugin.target import Runner
 from edge_compress.worker.frame import DataSource, Frame
-from edge_compress.worker.transform import single_samples
 
 _BURST_SECONDS = 0.02
 _BOOTSTRAPS = 200
@@ -68,7 +67,7 @@ def latency(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     The first entry is the float original, to which the others are compared round by round.
     """
     registry = Registry.load(only=arguments["plugins"], strict=True)
-    feeds = single_samples(DataSource.read(arguments["samples"]), 8)
+    feeds = DataSource.read(arguments["samples"]).feeds(8)
     entries = []
     for item in arguments["artifacts"]:
         runner = registry.target(item["target"]).open(Path(item["path"]), threads=arguments["threads"])
@@ -86,7 +85,7 @@ def latency(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
 def memory(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     """Bytes that loading and running an artifact adds to a process that has the runtime loaded already, at the peak."""
     target = Registry.load(only=arguments["plugins"], strict=True).target(arguments["target"])
-    feeds = single_samples(DataSource.read(arguments["samples"]), 2)
+    feeds = DataSource.read(arguments["samples"]).feeds(2)
     target.warm()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

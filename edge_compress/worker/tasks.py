@@ -1,123 +1,30 @@
-"""The tasks a child process can run, by name, and the small ones among them."""
+"""The tasks a child process can run, by name. Each is imported when it is run, so that a child pays only for what it uses."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from edge_compress.domain.model import ModelFacts
-from edge_compress.domain.plan import Proposal
-from edge_compress.domain.schema import decode, encode, encode_all
-from edge_compress.domain.spec import DeviceProfileSpec
-from edge_compress.graph.check import load_checked
-from edge_compress.graph.facts import facts_of
-from edge_compress.plugin.registry import Registry
-from edge_compress.plugin.strategy import Limits, Requires, Strategy
-from edge_compress.worker import measure, transform
-from edge_compress.worker.frame import DataSource, Frame, Reporter
+from edge_compress.worker.frame import Frame
 
-__all__ = ["TASKS", "Frame", "Limits", "Reporter"]
+Task = Callable[[Mapping[str, Any], Frame], dict[str, Any]]
 
-_MOST_PROPOSALS = 8
-
-
-def facts(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """Check an untrusted model and tell its facts."""
-    path = Path(arguments["path"])
-    load_checked(path, max_bytes=arguments["max_bytes"])
-    plain: dict[str, Any] = facts_of(path).to_json()
-    return plain
-
-
-def data(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """Check a data file against the model that it goes with."""
-    source = DataSource.read(arguments["source"])
-    outputs = ModelFacts.from_json(arguments["model"]).outputs
-    plain: dict[str, Any] = encode(source.open().facts(metric_needs_labels=arguments["needs_labels"], outputs=outputs))
-    return plain
-
-
-def propose(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """What one plugin's strategies propose for a model and a profile, or why they do not apply."""
-    registry = Registry.load(only=[arguments["plugin"]], strict=True)
-    model = ModelFacts.from_json(arguments["model"])
-    profile = decode(DeviceProfileSpec, arguments["profile"], "profile")
-    have = frozenset(arguments["have"])
-    proposals = []
-    for name in sorted(registry.strategies):
-        strategy = registry.strategies[name]
-        if arguments["steps"] is None:
-            proposals += _proposals(strategy, model, profile, have)
-        else:
-            proposals += [_asked(strategy, step, model, profile, have) for step in arguments["steps"] if step["strategy"] == name]
-    return {"proposals": [encode(item) for item in proposals]}
-
-
-def missing(requires: Requires, profile: DeviceProfileSpec, model: ModelFacts, have: frozenset[str]) -> str:
-    """What a strategy requires and is not there, in words; empty when all is."""
-    lacking = [item for item in requires.precision if item not in profile.precisions]
-    if lacking:
-        return f"needs {', '.join(lacking)}, but the profile allows only {', '.join(profile.precisions)}"
-    if requires.float_model and model.quantized:
-        return "the model is quantised already"
-    if requires.calibration and "calibration" not in have:
-        return "needs calibration samples (spec.data.calibration)"
-    if requires.training and not have & {"training", "calibration"}:
-        return "needs training samples (spec.data.training)"
-    if requires.labels and "labels" not in have:
-        return "needs labels (`y` in spec.data.training)"
-    return ""
-
-
-def _proposals(strategy: Strategy[Any], model: ModelFacts, profile: DeviceProfileSpec, have: frozenset[str]) -> list[Proposal]:
-    why = _why_not(strategy, model, profile, have)
-    if why:
-        return [Proposal(strategy.name, strategy.version, strategy.stage, refused=why)]
-    bound = [strategy.bind(params, profile) for params in list(strategy.propose(model, profile))[:_MOST_PROPOSALS]]
-    return [_proposal(strategy, model, params) for params in dict.fromkeys(bound)]
-
-
-def _asked(
-    strategy: Strategy[Any], step: Mapping[str, Any], model: ModelFacts, profile: DeviceProfileSpec, have: frozenset[str]
-) -> Proposal:
-    params = strategy.bind(decode(strategy.Params, step["params"], f"{strategy.name}.params"), profile)
-    proposal = _proposal(strategy, model, params)
-    why = _why_not(strategy, model, profile, have)
-    return Proposal(**{**vars(proposal), "refused": why, "index": step["index"]})
-
-
-def _why_not(strategy: Strategy[Any], model: ModelFacts, profile: DeviceProfileSpec, have: frozenset[str]) -> str:
-    if why := missing(strategy.requires, profile, model, have):
-        return why
-    support = strategy.supports(model, profile)
-    return "" if support.ok else f"does not apply, because {support.reason}"
-
-
-def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any) -> Proposal:
-    expected = strategy.expect(model, params)
-    return Proposal(
-        strategy.name,
-        strategy.version,
-        strategy.stage,
-        params=encode_all(params),
-        bytes_ratio=expected.bytes,
-        download_ratio=expected.download,
-        latency_ratio=expected.latency,
-        memory_ratio=expected.memory,
-        lossless=strategy.ensures.lossless,
-        golden_tolerance=strategy.ensures.golden_tolerance,
-    )
-
-
-TASKS: dict[str, Callable[[Mapping[str, Any], Frame], dict[str, Any]]] = {
-    "facts": facts,
-    "data": data,
-    "propose": propose,
-    "step": transform.apply_step,
-    "convert": transform.convert,
-    "golden": transform.golden,
-    "quality": measure.quality,
-    "latency": measure.latency,
-    "memory": measure.memory,
+TASKS = {
+    "facts": "checks:facts",
+    "data": "checks:data",
+    "propose": "asking:propose",
+    "step": "transform:apply_step",
+    "convert": "transform:convert",
+    "golden": "transform:golden",
+    "quality": "measure:quality",
+    "latency": "measure:latency",
+    "memory": "measure:memory",
 }
+
+
+def task(name: str) -> Task:
+    """The function behind a task's name."""
+    module, function = TASKS[name].split(":")
+    found: Task = getattr(importlib.import_module(f"edge_compress.worker.{module}"), function)
+    return found

@@ -63,7 +63,7 @@ def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     names = [item["name"] for item in arguments["outputs"]]
     rows_in: dict[str, list[Any]] = {}
     rows_out: dict[str, list[Any]] = {}
-    for feed in single_samples(DataSource.read(arguments["samples"]), arguments["count"]):
+    for feed in DataSource.read(arguments["samples"]).feeds(arguments["count"]):
         outputs = runner.run(feed)
         for name, value in feed.items():
             rows_in.setdefault(name, []).append(value)
@@ -74,11 +74,6 @@ def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     arrays |= {f"out/{name}": np.stack(rows) for name, rows in rows_out.items()}
     (frame.scratch / "golden.npz").write_bytes(_npz(arrays))
     return {"file": "golden.npz", "samples": len(next(iter(rows_in.values()))), "largest": largest}
-
-
-def single_samples(source: DataSource, count: int) -> list[dict[str, Any]]:
-    """The first ``count`` feeds of a batch of one (or of the model's fixed batch)."""
-    return [dict(batch.inputs) for batch in source.open().batches(1, limit=count)]
 
 
 def _source(plain: dict[str, Any] | None) -> DataSource | None:
@@ -100,7 +95,7 @@ def _axes(shape: Sequence[Any]) -> list[Any]:
 
 def _check_parity(target: Any, changed: Path, original: Path, samples: DataSource) -> None:
     before, after = target.open(original, 1), target.open(changed, 1)
-    for feed in single_samples(samples, 4):
+    for feed in samples.feeds(4):
         for want, got in zip(before.run(feed), after.run(feed), strict=True):
             scale = float(np.abs(want).max()) if want.size else 0.0
             if not np.allclose(got, want, rtol=1e-3, atol=1e-4 + 1e-3 * scale):
