@@ -9,10 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_compress.errors import InvalidModel, TooLarge
 from edge_compress.graph.check import MAX_OPSET, MAX_SUBGRAPH_DEPTH, MIN_OPSET, load_checked, parse_checked
+from edge_compress.graph.facts import facts_of_model
 
 Save = Callable[[onnx.ModelProto | bytes], Path]
 
@@ -42,6 +45,23 @@ def test_every_truncation_is_refused(conv_model: onnx.ModelProto) -> None:
     for end in range(0, len(data), 7):
         with pytest.raises(InvalidModel):
             parse_checked(data[:end])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8))
+def test_any_change_of_bytes_is_refused_or_leaves_a_model_with_facts(
+    conv_model: onnx.ModelProto, changes: list[tuple[int, int]]
+) -> None:
+    data = bytearray(conv_model.SerializeToString())
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        model = parse_checked(bytes(data))
+    except InvalidModel as error:
+        assert error.message
+        assert "\n" not in error.message
+    else:
+        assert facts_of_model(model, "", len(data)).macs >= 0
 
 
 def test_a_model_over_the_limit_is_too_large_and_never_read(conv_model: onnx.ModelProto, saved: Save) -> None:
