@@ -15,7 +15,6 @@ from edge_compress.plugin import (
     DeviceProfileSpec,
     Ensures,
     Expectation,
-    InvalidData,
     ModelFacts,
     Requires,
     Strategy,
@@ -35,7 +34,11 @@ class Float16Params:
     """What runs in half precision."""
 
     samples: int = param(
-        "calibration samples used to find activations that would overflow", default=32, unit="samples", minimum=0, maximum=10_000
+        "calibration samples used to find activations that would overflow; 0: not looked for",
+        default=32,
+        unit="samples",
+        minimum=0,
+        maximum=10_000,
     )
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, that stay float32", default=())
 
@@ -47,7 +50,7 @@ class QuantizeFloat16(Strategy[Float16Params]):
     version = "1"
     stage = "precision"
     Params = Float16Params
-    requires = Requires(precision=("fp16",), float_model=True)
+    requires = Requires(calibration=True, precision=("fp16",), float_model=True)
     ensures = Ensures(golden_tolerance=1e-2)
 
     def supports(self, model: ModelFacts, profile: DeviceProfileSpec) -> Support:
@@ -84,15 +87,11 @@ class QuantizeFloat16(Strategy[Float16Params]):
 
 
 def _overflowing(model: onnx.ModelProto, tensors: list[str], params: Float16Params, context: Context) -> set[str]:
-    """Tensors that came near the largest half on calibration data; none where there is no data to look at."""
+    """Tensors that came near the largest half on calibration data; none where ``samples`` is 0."""
     from edge_compress_quantize.calibrate import observe
     from edge_compress_quantize.half import LARGEST
 
     if not params.samples:
         return set()
-    try:
-        seen = observe(model, tensors, context, samples=params.samples, histogram=False)
-    except InvalidData as error:
-        context.log(f"overflow is not checked: {error}")
-        return set()
+    seen = observe(model, tensors, context, samples=params.samples, histogram=False)
     return {name for name, item in seen.items() if max(-item.low, item.high) > LARGEST / _HEADROOM}

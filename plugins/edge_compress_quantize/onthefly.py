@@ -1,7 +1,7 @@
 """Rewrites matrix products so that their activations are quantised as they arrive, and LSTMs to the runtime's integer form.
 
-x @ W  becomes  Cast(MatMulInteger(DynamicQuantizeLinear(x), q)) * (scale_x * scale_w), which onnxruntime fuses into one kernel. An
-activation that several products read is quantised once. LSTM becomes com.microsoft.DynamicQuantizeLSTM.
+x @ W becomes Cast(MatMulInteger(DynamicQuantizeLinear(x), q)) * (scale_x * scale_w), which onnxruntime fuses into one kernel.
+An activation that several products read is quantised once. LSTM becomes com.microsoft.DynamicQuantizeLSTM.
 """
 
 from __future__ import annotations
