@@ -79,6 +79,17 @@ def needs_of(world: World, deployment: StoredDeployment, keys: Keys) -> list[Nee
     return found
 
 
+def must_be_redone(world: World, need: Need) -> bool:
+    """Whether the job was given up before what decides it was last declared: somebody wants it again, so it is made anew."""
+    job = world.jobs.get(need.job)
+    if need.spec is None or job is None or job.status.state not in (JobState.CANCELLED, JobState.FAILED):
+        return False
+    records = [world.models[need.spec.model][0], world.profiles[need.profile][0]]
+    if need.spec.recipe in world.recipes:
+        records.append(world.recipes[need.spec.recipe][0])
+    return any(record.updated_at > job.status.finished_at for record in records)
+
+
 def artifacts_of(world: World, needs: Sequence[Need]) -> dict[str, str]:
     """Profile -> artifact, for the pairs that met every goal and whose artifact is there. Others are never delivered."""
     found = {}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_compress.delivery.conditions import COMPRESSED, ROLLED_OUT, check_supported, rolled_out, with_conditions
-from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, needs_of, progress_of
+from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, must_be_redone, needs_of, progress_of
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.rollouts import Wanted, claims, members_of, next_step, superseded, wanted_rollout
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World, read_world
@@ -124,7 +124,10 @@ class Reconciler:
 
     def _make_jobs(self, world: World, needs: Sequence[Need]) -> None:
         for need in needs:
-            if need.spec is not None and need.job not in world.jobs:
+            again = must_be_redone(world, need)
+            if again:
+                self._store.delete("Job", need.job)
+            if need.spec is not None and (again or need.job not in world.jobs):
                 labels = {"model": need.spec.model, "profile": need.profile, "deployment": need.spec.deployment}
                 self._store.apply("Job", need.job, labels=labels, spec=encode(need.spec), status=encode(JobStatus()))
 

@@ -1,0 +1,404 @@
+"""Reconciling over a real store with a real fleet: from deployments to jobs, rollouts and assignments, restarts in between."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import types
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from edge_compress.delivery.fleet import Fleet, FleetSettings
+from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings, check_supported
+from edge_compress.delivery.sessions import Session
+from edge_compress.delivery.usage import UsageLedger
+from edge_compress.domain.job import JobState
+from edge_compress.domain.resource import Condition, ResourceStatus
+from edge_compress.domain.rollout import RolloutStatus
+from edge_compress.domain.schema import decode
+from edge_compress.domain.session import Assignment, Move
+from edge_compress.domain.spec import Deployment, DeviceProfile, Model, Recipe
+from edge_compress.errors import InvalidSpec, Unsupported
+from edge_compress.plugin import hookimpl
+from edge_compress.plugin.registry import Registry
+from edge_compress.store.sqlite import SqliteStore
+from tests.unit.delivery.makers import apply, artifact, committed, deployment, finish, hello, model, profile, sha
+
+FIRST, SECOND, OTHER = artifact("first"), artifact("second"), artifact("other")
+
+
+class Stage:
+    """A store, a fleet and a reconciler, and everything a test wants to know of them."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.now = 1000.0
+        self.moved: list[tuple[str, str, str]] = []
+        self.asked = 0
+        self.registry = Registry()
+        self.registry.register(self._listener(), name="listener")
+        self.restart()
+
+    def restart(self) -> None:
+        """A new server on the same store, as after a kill: nothing is told to the old one."""
+        self.fleet = Fleet(self.store, UsageLedger(self.store), FleetSettings(heartbeat_seconds=60), clock=lambda: self.now)
+        self.fleet._book.load()
+        self.reconciler = Reconciler(self.store, self.fleet, self.registry, self._key, clock=lambda: self.now)
+
+    async def passes(self, count: int = 3) -> None:
+        for _ in range(count):
+            await self.reconciler.reconcile()
+
+    async def join(self, name: str, **fields: Any) -> Session:
+        return await self.fleet.join(hello(name, **fields))
+
+    def jobs(self) -> list[str]:
+        return [record.name for record in self.store.list("Job").records]
+
+    def rollout(self, name: str = "vision-1") -> RolloutStatus:
+        return decode(RolloutStatus, self.store.get("Rollout", name).status)
+
+    def condition(self, kind: str, name: str = "vision") -> Condition:
+        status = decode(ResourceStatus, self.store.get("Deployment", name).status)
+        assert status.observed_generation == self.store.get("Deployment", name).generation
+        return next(condition for condition in status.conditions if condition.type == kind)
+
+    def offered(self) -> list[str]:
+        return sorted(device.name for device in self.fleet.devices() if device.status.offered)
+
+    def _key(self, model: Model, profile: DeviceProfile, recipe: Recipe | None, objective: str) -> str:
+        self.asked += 1
+        if model.spec.source == "broken.onnx":
+            raise InvalidSpec("the model cannot be compressed")
+        return sha(f"{model.spec} {profile} {recipe} {objective}")
+
+    def _listener(self) -> types.ModuleType:
+        plugin = types.ModuleType("listener")
+
+        def edge_compress_rollout_moved(rollout: str, old: str, new: str) -> None:
+            self.moved.append((rollout, old, new))
+
+        plugin.edge_compress_rollout_moved = hookimpl(edge_compress_rollout_moved)  # type: ignore[attr-defined]
+        return plugin
+
+
+@pytest.fixture
+def stage(store: SqliteStore) -> Stage:
+    apply(store, profile("cam"), profile("mcu"), model())
+    return Stage(store)
+
+
+def sent(session: Session) -> Assignment | None:
+    return session._assignment
+
+
+async def test_each_selected_pair_gets_one_job(stage: Stage) -> None:
+    apply(stage.store, deployment())
+    await stage.passes()
+    (cam, mcu) = stage.jobs()
+    assert cam.startswith("vision-cam-")
+    assert mcu.startswith("vision-mcu-")
+    assert len(cam.removeprefix("vision-cam-")) == 10
+    job = stage.store.get("Job", cam)
+    assert dict(job.labels) == {"model": "vision", "profile": "cam", "deployment": "vision"}
+    assert job.spec["key"].startswith(cam.removeprefix("vision-cam-"))
+    assert stage.asked == 2
+    assert stage.condition("Compressed").reason == "Compressing"
+
+
+async def test_a_selector_limits_the_profiles(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["mcu"]}))
+    await stage.passes()
+    assert [name[:10] for name in stage.jobs()] == ["vision-mcu"]
+
+
+async def test_equal_work_of_two_deployments_is_one_job_and_final_work_is_not_redone(stage: Stage) -> None:
+    apply(stage.store, deployment("one", selector={"profiles": ["cam"]}), deployment("two", selector={"profiles": ["cam"]}))
+    await stage.passes()
+    (job,) = stage.jobs()
+    finish(stage.store, job, FIRST)
+    await stage.passes()
+    apply(stage.store, deployment("two", selector={"profiles": ["cam"]}, rollout={"soak": "1s"}))
+    await stage.passes()
+    assert stage.jobs() == [job]
+    assert stage.store.get("Job", job).status["state"] == "Succeeded"
+
+
+async def test_a_changed_model_is_compressed_again(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    await stage.passes()
+    apply(stage.store, model(quality={"max_drop": 0.02}))
+    await stage.passes()
+    assert len(stage.jobs()) == 2
+
+
+async def test_what_was_given_up_is_done_anew_once_it_is_declared_again(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    await stage.passes()
+    (job,) = stage.jobs()
+    after = max(stage.store.get("Model", "vision").updated_at, stage.store.get("DeviceProfile", "cam").updated_at) + 1
+    stage.store.set_status("Job", job, {"state": "Cancelled", "finished_at": after})
+    await stage.passes()
+    assert stage.store.get("Job", job).status["state"] == "Cancelled"
+    assert stage.condition("Compressed").reason == "Cancelled"
+    stage.store.set_status("Job", job, {"state": "Cancelled", "finished_at": 1.0})
+    await stage.passes()
+    assert stage.store.get("Job", job).status.get("state", "Queued") == "Queued"
+
+
+async def test_a_pair_that_cannot_be_compressed_is_told(stage: Stage) -> None:
+    apply(stage.store, model(source="broken.onnx"), deployment(selector={"profiles": ["cam"]}))
+    await stage.passes()
+    assert stage.jobs() == []
+    told = stage.condition("Compressed")
+    assert (told.status, told.reason, told.message) == ("False", "Invalid", "cam: the model cannot be compressed")
+
+
+async def test_only_feasible_artifacts_are_delivered(stage: Stage) -> None:
+    apply(stage.store, deployment())
+    cam, mcu = await stage.join("cam-1"), await stage.join("mcu-1", profile="mcu")
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    finish(stage.store, stage.jobs()[1], OTHER, JobState.INFEASIBLE, "memory: 2 times over")
+    await stage.passes()
+    assert sent(cam).artifact == FIRST
+    assert sent(mcu) is None
+    assert stage.store.get("Rollout", "vision-1").spec["artifacts"] == {"cam": FIRST.name}
+    told = stage.condition("Compressed")
+    assert (told.status, told.reason, told.message) == ("False", "Infeasible", "mcu: memory: 2 times over")
+
+
+async def test_a_rollout_goes_to_its_end(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    session = await stage.join("cam-1")
+    await stage.passes()
+    assert stage.condition("RolledOut").reason == "Waiting"
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    assert stage.condition("RolledOut").reason == "Progressing"
+    assert stage.condition("Compressed").status == "True"
+    await stage.fleet.moved(session, committed(sent(session).id, FIRST))
+    await stage.passes()
+    assert stage.rollout().state == "Completed"
+    assert stage.rollout().devices == {"Committed": 1}
+    assert stage.moved == [("vision-1", "Pending", "Progressing"), ("vision-1", "Progressing", "Completed")]
+    assert (stage.condition("RolledOut").status, stage.condition("RolledOut").reason) == ("True", "Completed")
+    before = stage.store.revision()
+    await stage.passes()
+    assert stage.store.revision() == before
+
+
+async def _two_steps(stage: Stage, count: int = 10) -> list[Session]:
+    """A rollout in two steps over ``count`` devices, the first step just begun."""
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}, rollout={"steps": ["20%", "100%"], "min_executed": 1}))
+    sessions = [await stage.join(f"cam-{index}") for index in range(count)]
+    await stage.passes(1)
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    return sessions
+
+
+async def test_a_step_reaches_its_share_and_a_restart_the_same_devices(stage: Stage) -> None:
+    await _two_steps(stage)
+    first = stage.offered()
+    assert len(first) == 2
+    stage.restart()
+    sessions = [await stage.join(f"cam-{index}") for index in range(10)]
+    await stage.passes()
+    assert stage.offered() == first
+    assert [session.device for session in sessions if sent(session)] == first
+
+
+async def test_good_devices_open_the_next_step_and_a_bad_one_stops_it(stage: Stage) -> None:
+    sessions = await _two_steps(stage)
+    for session in sessions:
+        if sent(session):
+            await stage.fleet.moved(session, committed(sent(session).id, FIRST))
+    await stage.passes()
+    assert len(stage.offered()) == 10
+    late = next(session for session in sessions if stage.fleet._book.get(session.device).status.state == "Idle")
+    await stage.fleet.moved(late, Move(sent(late).id, "RolledBack", "golden vectors differ"))
+    await stage.passes()
+    assert stage.rollout().state == "Aborted"
+    assert stage.condition("RolledOut").reason == "Aborted"
+    newcomer = await stage.join("cam-99")
+    await stage.passes()
+    assert sent(newcomer) is None
+
+
+async def test_a_silent_device_ends_a_rollout_at_its_deadline(stage: Stage) -> None:
+    sessions = await _two_steps(stage)
+    for session in sessions:
+        await stage.fleet.leave(session)
+    stage.now += 599
+    await stage.passes()
+    assert stage.rollout().state == "Progressing"
+    stage.now += 2
+    await stage.passes()
+    assert stage.rollout().state == "Aborted"
+
+
+async def test_devices_that_are_away_hold_nothing_up_and_join_when_they_come_back(stage: Stage) -> None:
+    away = await stage.join("cam-0")
+    await stage.fleet.leave(away)
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    here = await stage.join("cam-1")
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    await stage.fleet.moved(here, committed(sent(here).id, FIRST))
+    await stage.passes()
+    assert stage.rollout().state == "Completed"
+    back = await stage.join("cam-0")
+    await stage.passes()
+    assert sent(back).artifact == FIRST
+    assert stage.rollout().state == "Progressing"
+    await stage.fleet.moved(back, committed(sent(back).id, FIRST))
+    await stage.passes()
+    assert stage.rollout().state == "Completed"
+
+
+async def test_labels_select_devices(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"], "labels": {"site": "a"}}))
+    inside, outside = await stage.join("cam-1", labels={"site": "a"}), await stage.join("cam-2", labels={"site": "b"})
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    assert sent(inside) is not None
+    assert sent(outside) is None
+
+
+async def test_a_newer_generation_supersedes_and_what_already_runs_is_not_sent_again(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    session = await stage.join("cam-1")
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    told = sent(session)
+    await stage.fleet.moved(session, committed(told.id, FIRST))
+    await stage.passes()
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}, rollout={"soak": "1s"}))
+    await stage.passes()
+    assert stage.rollout("vision-1").state == "Superseded"
+    assert "vision-2" in stage.rollout("vision-1").message
+    assert session.told == told.id
+    stage.now += 2
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Completed"
+
+
+async def test_a_replaced_artifact_starts_the_rollout_over(stage: Stage) -> None:
+    sessions = await _two_steps(stage)
+    for session in sessions:
+        await stage.fleet.moved(session, committed(session.told or "vision-1.x", FIRST))
+    await stage.passes()
+    apply(stage.store, model(quality={"max_drop": 0.02}))
+    await stage.passes()
+    newer = next(name for name in stage.jobs() if "state" not in stage.store.get("Job", name).status)
+    finish(stage.store, newer, SECOND)
+    await stage.passes()
+    assert (stage.rollout().state, stage.rollout().step) == ("Progressing", 0)
+    assert sum(sent(session) is not None and sent(session).artifact == SECOND for session in sessions) == 2
+
+
+async def test_an_aborted_rollout_is_not_revived_by_another_profile(stage: Stage) -> None:
+    apply(stage.store, deployment(rollout={"steps": ["50%", "100%"], "min_executed": 1}))
+    session = await stage.join("cam-1")
+    await stage.passes()
+    cam, mcu = stage.jobs()
+    finish(stage.store, cam, FIRST)
+    await stage.passes()
+    await stage.fleet.moved(session, Move(sent(session).id, "RolledBack", "no"))
+    await stage.passes()
+    assert stage.rollout().state == "Aborted"
+    finish(stage.store, mcu, OTHER)
+    await stage.passes()
+    assert stage.rollout().state == "Aborted"
+
+
+async def test_a_deleted_deployment_supersedes_and_devices_keep_what_they_run(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    session = await stage.join("cam-1")
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    stage.store.delete("Deployment", "vision")
+    await stage.passes()
+    assert (stage.rollout().state, stage.rollout().message) == ("Superseded", "deployment vision was deleted")
+    back = await stage.join("cam-1", boot="b2")
+    assert sent(back) is None
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    await stage.passes()
+    assert stage.rollout().state == "Progressing"
+    assert sent(back) is not None
+    assert sent(session) is not None
+
+
+async def test_the_newest_deployment_has_a_device(stage: Stage) -> None:
+    apply(stage.store, deployment("a-old", selector={"profiles": ["cam"]}))
+    apply(stage.store, model("audio"))
+    apply(stage.store, deployment("z-new", model="audio", selector={"profiles": ["cam"]}))
+    session = await stage.join("cam-1")
+    await stage.passes()
+    audio, vision = stage.jobs()
+    finish(stage.store, vision, FIRST)
+    await stage.passes()
+    assert sent(session).deployment == "a-old"
+    finish(stage.store, audio, artifact("audio", "audio"))
+    await stage.passes()
+    assert sent(session).deployment == "z-new"
+    before = stage.store.revision()
+    await stage.passes()
+    assert stage.store.revision() == before
+
+
+def test_gates_are_refused_because_nobody_evaluates_them() -> None:
+    gated = deployment(rollout={"gates": [{"metric": "latency_p95", "max_increase": 0.1}]})
+    with pytest.raises(Unsupported, match=r"spec\.rollout\.gates") as refused:
+        check_supported(gated)
+    assert refused.value.violations[0].field == "spec.rollout.gates"
+    assert check_supported(deployment()) is None  # type: ignore[func-returns-value]
+
+
+async def test_a_stored_deployment_with_gates_is_not_rolled_out(stage: Stage) -> None:
+    gated: Deployment = deployment(
+        selector={"profiles": ["cam"]}, rollout={"gates": [{"metric": "latency_p95", "max_increase": 0.1}]}
+    )
+    apply(stage.store, gated)
+    session = await stage.join("cam-1")
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    assert sent(session) is None
+    assert stage.condition("RolledOut").reason == "Unsupported"
+
+
+@pytest.fixture
+async def running(stage: Stage) -> AsyncIterator[Stage]:
+    stage.reconciler = Reconciler(
+        stage.store, stage.fleet, stage.registry, stage._key, ReconcileSettings(tick_seconds=0.05), clock=lambda: stage.now
+    )
+    task = asyncio.create_task(stage.reconciler.run())
+    yield stage
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, sys._getframe(1).f_lineno
+        await asyncio.sleep(0.01)
+
+
+async def test_changes_wake_it_and_deadlines_pass_without_any(running: Stage) -> None:
+    apply(running.store, deployment(selector={"profiles": ["cam"]}))
+    await until(lambda: len(running.jobs()) == 1)
+    session = await running.join("cam-1")
+    finish(running.store, running.jobs()[0], FIRST)
+    await until(lambda: sent(session) is not None)
+    running.now += 601
+    await until(lambda: running.rollout().state == "Aborted")
