@@ -1,0 +1,121 @@
+"""One resource as readable blocks: identity, declaration, conditions, and the report of a model's compression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_compress.cli.kinds import Kind, age, labels, parameters
+from edge_compress.cli.printing import as_yaml, document, table, timestamp
+from edge_compress.client import Client
+from edge_compress.domain.resource import Plugin, Stored
+from edge_compress.errors import NotFound
+from edge_compress.report_page import figures
+
+
+def described(client: Client, kind: Kind, name: str) -> list[str]:
+    """The lines about one resource. Raises NotFound."""
+    if kind.kind == "Plugin":
+        return _plugin(next((item for item in client.plugins() if item.name == name), None), name)
+    stored = client.get(kind.kind, name)
+    return [*_head(stored), *_body(stored), *_report(client, stored)]
+
+
+def report_lines(profile: str, entry: Mapping[str, Any]) -> list[str]:
+    """What became of one profile: the verdict, the figures, and every candidate with why it lost."""
+    reason = f", bound by {entry['binding_constraint']}: {entry['gap']}" if entry.get("binding_constraint") else ""
+    lines = ["", f"Profile {profile}: {entry['verdict']}{reason}"]
+    lines += [f"  {line}" for line in entry.get("diagnosis", [])]
+    rows = [_candidate(item) for item in entry.get("candidates", [])]
+    titles = ("STATE", "RECIPE", "SIZE", "QUALITY", "DROP", "P95", "MEMORY", "ENERGY", "WHY")
+    return lines + [f"  {line}" for line in table(titles, rows)] if rows else lines
+
+
+def figures_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Size, quality, drop, p95, peak memory and energy of an entry of a report, as text."""
+    quality, latency, energy = entry.get("quality") or {}, entry.get("latency_ms") or {}, entry.get("energy_mj") or {}
+    metric = quality.get("metric", "")
+    source = f" ({energy['source']})" if energy.get("source") and energy.get("value") is not None else ""
+    return (
+        figures.size(entry.get("bytes")),
+        figures.quality(metric, quality.get("value")),
+        figures.drop(metric, quality.get("drop")),
+        figures.milliseconds(latency.get("p95")),
+        figures.size(entry.get("peak_memory_bytes")),
+        figures.millijoules(energy.get("value")) + source,
+    )
+
+
+def _candidate(item: Mapping[str, Any]) -> tuple[str, ...]:
+    steps = item.get("recipe") or []
+    words = figures.recipe(steps) + (f" ({shown})" if (shown := figures.parameters(steps)) else "")
+    return (item["state"], words, *figures_of(item), item.get("why", "") or figures.NONE)
+
+
+def _head(stored: Stored) -> list[str]:
+    meta = stored.metadata
+    rows = [
+        ("Name:", meta.name),
+        ("Kind:", stored.kind),
+        ("Labels:", labels(meta.labels)),
+        ("Generation:", str(meta.generation)),
+        ("Created:", f"{timestamp(meta.created_at) or figures.NONE} ({age(meta.created_at)} ago)"),
+    ]
+    return table([], rows)
+
+
+def _body(stored: Stored) -> list[str]:
+    plain = document(stored)
+    lines = ["Spec:", *_indented(plain["spec"])]
+    conditions = getattr(stored.status, "conditions", None)
+    if conditions is None:
+        return lines if stored.status is None else [*lines, "Status:", *_indented(plain["status"])]
+    rows = [(item.type, item.status, item.reason, f"{age(item.last_transition)} ago", item.message) for item in conditions]
+    titles = ("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE")
+    return [*lines, "Conditions:", *(f"  {line}" for line in table(titles, rows))] if rows else [*lines, "Conditions: none yet"]
+
+
+def _report(client: Client, stored: Stored) -> list[str]:
+    """For a model every profile, for a job its own; nothing for other kinds."""
+    if stored.kind not in ("Model", "Job"):
+        return []
+    try:
+        report = client.report(stored.name if stored.kind == "Model" else stored.spec.model)
+    except NotFound:
+        return ["Report: none yet"]
+    profiles = report["profiles"]
+    wanted = profiles if stored.kind == "Model" else {name: profiles[name] for name in profiles if name == stored.spec.profile}
+    lines = ["Report:"]
+    for profile, entry in wanted.items():
+        lines += report_lines(profile, entry)
+    return lines
+
+
+def _plugin(plugin: Plugin | None, name: str) -> list[str]:
+    if plugin is None:
+        raise NotFound("Plugin", name)
+    rows = [
+        ("Name:", plugin.name),
+        ("Distribution:", f"{plugin.distribution} {plugin.version}".strip() or figures.NONE),
+        ("Status:", f"broken: {plugin.error}" if plugin.error else "loaded"),
+    ]
+    lines = table([], rows)
+    for offer in plugin.offers:
+        lines += ["", f"{offer.kind.replace('_', ' ')} {offer.name}: {offer.summary}"]
+        given = [
+            (item.name, item.type, item.unit or figures.NONE, item.default_json or figures.NONE, item.doc)
+            for item in offer.parameters
+        ]
+        lines += [f"  {line}" for line in table(("PARAMETER", "TYPE", "UNIT", "DEFAULT", "MEANING"), given)] if given else []
+    return lines
+
+
+def plugin_rows(plugins: list[Plugin]) -> list[str]:
+    """Every offer with its parameters, as ``plugins list -o wide`` shows them."""
+    rows = [(plugin.name, *row) for plugin in plugins for row in parameters(plugin)]
+    rows += [(plugin.name, figures.NONE, "broken", plugin.error) for plugin in plugins if plugin.error]
+    return table(("PLUGIN", "OFFER", "KIND", "PARAMETERS"), rows)
+
+
+def _indented(value: Any) -> list[str]:
+    return [f"  {line}" for line in as_yaml(value).rstrip("\n").split("\n")]
