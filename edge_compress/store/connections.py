@@ -2,8 +2,8 @@
 
 Durability. The database runs in WAL mode with ``synchronous=FULL``: every commit is fsynced before its caller hears of it.
 ``NORMAL`` would already survive a ``kill -9`` of the server (the page cache is the kernel's), but a power cut could then take
-back writes that a client was told were kept, and agents act on those. Group commit (``writer``) pays for it: on a 2-core machine
-with ext4 ``tests/bench/store.py`` gave 2,200 applies/s to a lone writer (4,600 with NORMAL), 5,200 to sixteen (7,200) and 5,800 to
+back writes that a client was told were kept, and agents act on those. Group commit (``writer``) pays for it: on 2 cores
+and ext4 ``tests/bench/store.py`` gave 2,200 applies/s to a lone writer (4,600 with NORMAL), 5,200 to sixteen (7,200) and 5,800 to
 sixty-four (9,100), where one fsync serves all that wait. Usage comes hundreds of rows a call and hardly notices.
 
 Only the writing connection ever commits or checkpoints, which also keeps clear of SQLite's races between checkpointers.
