@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from edge_compress.errors import InvalidModel, TooLarge
 from edge_compress.graph.external import inline_external_data
 from edge_compress.graph.tensors import check_tensor
+from edge_compress.graph.text import check_text
 from edge_compress.graph.walk import node_tensors, subgraphs, tensors
 
 __all__ = ["MAX_MODEL_BYTES", "inline_external_data", "load_checked", "parse_checked"]
@@ -45,6 +46,7 @@ def load_checked(path: Path, max_bytes: int = MAX_MODEL_BYTES) -> onnx.ModelProt
 def parse_checked(data: bytes) -> onnx.ModelProto:
     """The model in ``data``. Raises InvalidModel."""
     model = _parse(data)
+    check_text(model)
     _check_opset(model)
     _check_depth(model)
     _check_functions(model)
