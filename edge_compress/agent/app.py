@@ -13,11 +13,13 @@ from edge_compress.agent import footprint, meters, report
 from edge_compress.agent.folder import StateFolder
 from edge_compress.agent.install import Install
 from edge_compress.agent.journal import Journal
+from edge_compress.agent.log import log_as
 from edge_compress.agent.machine import Assignment
-from edge_compress.agent.report import Reports
+from edge_compress.agent.report import Reports, restore
 from edge_compress.agent.session import Callbacks, Session
-from edge_compress.agent.setup import Setup
+from edge_compress.agent.setup import Setup, check_address
 from edge_compress.agent.slots import Slots
+from edge_compress.agent.spawn import Spawned
 from edge_compress.agent.traffic import Traffic
 from edge_compress.agent.transfer import Transfer
 
@@ -30,21 +32,23 @@ _SAVE_SECONDS = 10.0
 class App:
     """A running agent."""
 
-    def __init__(
-        self,
-        setup: Setup,
-        folder: StateFolder,
-        journal: Journal,
-        slots: Slots,
-        reports: Reports,
-        traffic: Traffic,
-        chance: random.Random,
-    ) -> None:
-        self._folder, self._reports, self._traffic = folder, reports, traffic
+    def __init__(self, setup: Setup, folder: StateFolder, spawned: Spawned | None) -> None:
+        """``spawned`` is a model process that has been started ahead."""
+        log_as(setup.log_format)
+        if check_address(setup.server, setup.insecure):
+            log.warning("the link to %s is not encrypted (--insecure)", setup.server)
+        chance = random.Random()  # noqa: S311  # jitter, not a secret
+        journal, slots = Journal(folder.journal), Slots(folder.path)
+        self._folder = folder
+        self._reports = Reports(os.urandom(8).hex(), restore(folder.usage))
+        self._traffic = Traffic(slots, self._reports, chance, setup.self_test_rate)
+        serving = journal.position.serving
+        self._traffic.begin(serving, spawned)
         callbacks = Callbacks(lambda: journal.position, self._assigned, self._welcomed, self._resident_bytes)
-        self._session = Session(setup, callbacks, reports, chance)
-        self._install = Install(slots, journal, Transfer(self._session.channel, chance), traffic, self._session.announce)
-        traffic.exhausted = self._install.exhausted
+        self._session = Session(setup, callbacks, self._reports, chance)
+        transfer = Transfer(self._session.channel, chance)
+        self._install = Install(slots, journal, transfer, self._traffic, self._session.announce)
+        self._traffic.exhausted = self._install.exhausted
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises StartupError when the server refuses this agent at the first contact."""

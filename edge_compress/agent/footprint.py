@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,6 +39,35 @@ def trim() -> None:
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if give_back is not None:
         give_back(0)
+
+
+def drop_idle_code() -> None:
+    """Let go of library code that has been read so far, most of it for starting only; what is used again comes back by itself.
+
+    Only clean pages of files are touched: they stay in the system's cache, and the process no longer holds them.
+    """
+    madvise = getattr(ctypes.CDLL(None), "madvise", None)
+    if madvise is None:
+        return
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for start, end in _clean_code():
+        madvise(start, end - start, mmap.MADV_DONTNEED)
+
+
+def _clean_code() -> list[tuple[int, int]]:
+    """Address ranges of code that is mapped from files and was never written to."""
+    found: list[tuple[int, int]] = []
+    code: tuple[int, int] | None = None
+    with open("/proc/self/smaps", encoding="ascii", errors="replace") as file:
+        for line in file:
+            row = line.split()
+            if not row[0].endswith(":"):
+                start, _, end = row[0].partition("-")
+                is_code = row[1] == "r-xp" and len(row) > 5 and row[5].startswith("/")
+                code = (int(start, 16), int(end, 16)) if is_code else None
+            elif row[0] == "Private_Dirty:" and row[1] == "0" and code is not None:
+                found.append(code)
+    return found
 
 
 def resident_bytes(pids: Iterable[int | str]) -> int:

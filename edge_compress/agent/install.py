@@ -190,8 +190,8 @@ class Install:
 
     async def _load_candidate(self, assignment: Assignment) -> Child:
         self._drop_candidate()
-        self._candidate = Child()
-        await self._candidate.load(self._slots, assignment)
+        self._candidate = Child(self._slots, assignment)
+        await self._candidate.loaded()
         return self._candidate
 
     def _drop_candidate(self) -> None:

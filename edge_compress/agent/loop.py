@@ -6,21 +6,14 @@ the parts; this decides what must come first.
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_compress.agent.folder import StateFolder
-from edge_compress.agent.journal import Journal
-from edge_compress.agent.report import Reports, restore
-from edge_compress.agent.setup import Setup, to_line
-from edge_compress.agent.slots import Slots
-from edge_compress.agent.traffic import Traffic
-from edge_compress.errors import StartupError
+from edge_compress.agent.setup import Setup, check_address, to_line
+from edge_compress.agent.spawn import Spawned
 
 if TYPE_CHECKING:
     from edge_compress.config import AgentSettings
@@ -48,46 +41,14 @@ def run(settings: AgentSettings) -> int:
 
 def start(setup: Setup) -> int:
     """Run an agent until SIGTERM or SIGINT; the exit code is 0 then. Raises StartupError when it cannot start or is refused."""
-    _log_as(setup.log_format)
-    if check_address(setup.server, setup.insecure):
-        logging.getLogger("edge_compress.agent").warning("the link to %s is not encrypted (--insecure)", setup.server)
+    check_address(setup.server, setup.insecure)
     folder = StateFolder(Path(setup.state))
-    chance = random.Random()  # noqa: S311  # jitter, not a secret
+    spawned = Spawned() if folder.has_model else None
     try:
-        journal, slots = Journal(folder.journal), Slots(folder.path)
-        reports = Reports(os.urandom(8).hex(), restore(folder.usage))
-        traffic = Traffic(slots, reports, chance, setup.self_test_rate)
-        try:
-            traffic.serve(journal.position.serving)
-            from edge_compress.agent.app import App  # grpc: only now that the model is on its way
+        from edge_compress.agent.app import App  # asyncio and grpc: only now that the model process is on its way
 
-            return App(setup, folder, journal, slots, reports, traffic, chance).run()
-        finally:
-            traffic.stop()
+        return App(setup, folder, spawned).run()
     finally:
+        if spawned is not None:
+            spawned.kill()
         folder.release()
-
-
-def check_address(server: str, insecure: bool) -> bool:
-    """Whether ``server`` is beyond this machine. Raises StartupError when it is and ``insecure`` is not set."""
-    host = server.rpartition(":")[0].strip("[]")
-    if server.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127."):
-        return False
-    if not insecure:
-        why = "is not on this machine and the link would not be encrypted"
-        raise StartupError(f"--server {server} {why}; add --insecure to accept that")
-    return True
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The object: time (seconds since the epoch), level, message."""
-        return json.dumps({"time": record.created, "level": record.levelname.lower(), "message": record.getMessage()})
-
-
-def _log_as(log_format: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter("%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])

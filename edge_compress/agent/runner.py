@@ -11,12 +11,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edge_compress.agent import footprint, framing, vectors
 
@@ -31,9 +29,12 @@ def main(arguments: list[str]) -> int:
     """Serve the socket that ``arguments`` name until it closes."""
     descriptor, parent = (int(item) for item in arguments)
     die_with(parent)
+    import onnxruntime  # noqa: F401  # the slowest part, while the agent is still busy with its own start
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the agent, which then stops its children
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as stream:
-        serve(stream, connection.sendall)
+    # A socket is read and written like a file, which spares the socket module.
+    with open(descriptor, "rb", closefd=False) as stream, open(descriptor, "wb") as answers:
+        serve(stream, answers)
     return 0
 
 
@@ -44,12 +45,13 @@ def die_with(parent: int) -> None:
         sys.exit(1)
 
 
-def serve(stream: Any, send: Callable[[bytes], object]) -> None:
+def serve(stream: BinaryIO, answers: BinaryIO) -> None:
     """Answer each message; an error becomes the answer ``{"error": …}``."""
     process = ModelProcess()
     while (frame := framing.read(stream)) is not None:
         fields, arrays = process.answer(frame)
-        send(framing.pack(fields, arrays))
+        answers.write(framing.pack(fields, arrays))
+        answers.flush()
 
 
 class ModelProcess:
@@ -65,6 +67,7 @@ class ModelProcess:
             "time": self._time,
             "sample": self._sample,
             "infer": self._infer,
+            "settle": self._settle,
         }
 
     def answer(self, frame: framing.Frame) -> tuple[Mapping[str, Any], tuple[framing.Array, ...]]:
@@ -79,12 +82,11 @@ class ModelProcess:
         """Load the golden vectors, then the model, whose memory is counted from there."""
         import onnxruntime
 
-        self._golden = vectors.read(Path(frame.fields["golden"]))
+        self._golden = vectors.read(str(frame.fields["golden"]))
         warm()
         self._before = footprint.begin()
         self._session = open_session(str(frame.fields["model"]), int(frame.fields["threads"]))
         self._run(self._golden.inputs(0, self._batch()))
-        footprint.trim()
         return framing.Frame({"samples": self._golden.samples // self._batch(), "runtime_version": onnxruntime.__version__})
 
     def _check(self, frame: framing.Frame) -> framing.Frame:
@@ -94,9 +96,7 @@ class ModelProcess:
             got = self._run(self._golden.inputs(start, batch))
             wanted = self._golden.outputs(start, batch)
             mismatch = mismatch or vectors.difference(got, wanted, frame.fields["rtol"], frame.fields["atol"], start)
-        peak = footprint.added_since(self._before)
-        footprint.trim()
-        return framing.Frame({"mismatch": mismatch, "peak_memory_bytes": peak})
+        return framing.Frame({"mismatch": mismatch, "peak_memory_bytes": footprint.added_since(self._before)})
 
     def _time(self, frame: framing.Frame) -> framing.Frame:
         """Time runs over the golden inputs for up to ``seconds`` and ``runs``, whichever ends first; at least one each sample."""
@@ -124,6 +124,12 @@ class ModelProcess:
         inputs = {item.name: vectors.to_numpy(item) for item in frame.arrays}
         got, cost = self._timed(inputs)
         return framing.Frame(cost, tuple(vectors.to_array(name, value) for name, value in got.items()))
+
+    def _settle(self, frame: framing.Frame) -> framing.Frame:
+        """Give back the memory that only the start needed."""
+        footprint.trim()
+        footprint.drop_idle_code()
+        return framing.Frame({})
 
     def _timed(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
         """Outputs, with the wall-clock ``seconds`` and the ``cpu_seconds`` of all threads that they took."""

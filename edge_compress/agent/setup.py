@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from edge_compress.errors import StartupError
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -34,3 +36,14 @@ def to_line(setup: Setup) -> str:
 def from_line(line: str) -> Setup:
     """Read ``to_line`` back. Raises ValueError or TypeError."""
     return Setup(**json.loads(line))
+
+
+def check_address(server: str, insecure: bool) -> bool:
+    """Whether ``server`` is beyond this machine. Raises StartupError when it is and ``insecure`` is not set."""
+    host = server.rpartition(":")[0].strip("[]")
+    if server.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127."):
+        return False
+    if not insecure:
+        why = "is not on this machine and the link would not be encrypted"
+        raise StartupError(f"--server {server} {why}; add --insecure to accept that")
+    return True

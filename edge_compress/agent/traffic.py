@@ -19,6 +19,7 @@ from edge_compress.agent.meters import Meter
 from edge_compress.agent.probe import Refused
 from edge_compress.agent.report import Reports, Subject
 from edge_compress.agent.slots import Slots
+from edge_compress.agent.spawn import Spawned
 
 log = logging.getLogger("edge_compress.agent")
 
@@ -68,8 +69,15 @@ class Traffic:
         if old is not None and old is not child:
             old.kill()
         if assignment is not None and child is None:
-            self._child = Child()
+            self._child = Child(self._slots, assignment)
         self._changed.set()
+
+    def begin(self, assignment: Assignment | None, spawned: Spawned | None) -> None:
+        """Serve what was committed before the agent started, in a process that may have been ``spawned`` ahead."""
+        if assignment is not None:
+            self._assignment, self._child = assignment, Child(self._slots, assignment, spawned)
+        elif spawned is not None:
+            spawned.kill()
 
     def remember_peak(self, assignment: Assignment, peak_memory_bytes: int) -> None:
         """Put a probe's figure into the reports."""
@@ -78,6 +86,7 @@ class Traffic:
     async def try_out(self, assignment: Assignment, child: Child) -> None:
         """Give a loaded candidate the traffic for a few inferences. Raises Refused at a wrong answer, ChildFailed."""
         async with self._turn:
+            await child.ask("settle", RUN_SECONDS)
             for index in range(TRIAL_INFERENCES):
                 mismatch = await self._sample(assignment, child, index)
                 if mismatch:
@@ -118,10 +127,11 @@ class Traffic:
 
     async def _ready(self, assignment: Assignment) -> Child:
         if self._child is None:
-            self._child, self._loaded = Child(), False
+            self._child, self._loaded = Child(self._slots, assignment), False
         child = self._child
         if not self._loaded:
-            await child.load(self._slots, assignment)
+            await child.loaded()
+            await child.ask("settle", RUN_SECONDS)
             log.info("serving %s %s", assignment.model, assignment.version)
             self._loaded = self._child is child
         return child

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ class Golden:
         return {name: value[start : start + count] for name, value in self.wanted.items()}
 
 
-def read(path: Path) -> Golden:
+def read(path: str) -> Golden:
     """Read an .npz of golden vectors. Raises InvalidData when it holds no inputs, no outputs or no samples, OSError."""
     with np.load(path, allow_pickle=False) as arrays:
         given = {name[3:]: arrays[name] for name in arrays.files if name.startswith("in/")}
@@ -47,7 +46,7 @@ def read(path: Path) -> Golden:
     golden = Golden(given, wanted)
     if not given or not wanted or golden.samples < 1:
         counts = f"{len(given)} inputs, {len(wanted)} outputs and {golden.samples} samples"
-        raise InvalidData(f"{path.name}: {counts}; expected some of each")
+        raise InvalidData(f"{path}: {counts}; expected some of each")
     return golden
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -220,12 +220,12 @@ class AgentServer(agents_pb2_grpc.AgentServiceServicer, artifacts_pb2_grpc.Artif
 class Agent:
     """A real agent process."""
 
-    def __init__(self, server: AgentServer | str, state: Path, name: str = "cam-01", **options) -> None:
-        address = server if isinstance(server, str) else f"127.0.0.1:{server.port}"
-        setup = Setup(server=address, name=name, state=str(state), **{"profile": "cam", **options})
+    def __init__(self, server: AgentServer, state: Path, name: str = "cam-01", command: Sequence[str] = (), **options) -> None:
+        setup = Setup(server=f"127.0.0.1:{server.port}", name=name, state=str(state), **{"profile": "cam", **options})
         self.state = state
         self._log = open(state.with_name(state.name + ".log"), "ab")  # noqa: SIM115  # closed by end()
-        self.process = subprocess.Popen([sys.executable, "-m", "edge_compress.agent", to_line(setup)], stderr=self._log)
+        own = [sys.executable, "-m", "edge_compress.agent", to_line(setup)]
+        self.process = subprocess.Popen(command or own, stderr=self._log)
 
     @property
     def log(self) -> str:
