@@ -12,7 +12,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,19 +20,6 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from edge_compress.api.v1 import (
-    agents_pb2,
-    agents_pb2_grpc,
-    artifacts_pb2,
-    compression_pb2,
-    compression_pb2_grpc,
-    deployments_pb2,
-    deployments_pb2_grpc,
-    models_pb2,
-    models_pb2_grpc,
-    profiles_pb2,
-    profiles_pb2_grpc,
-)
 from edge_compress.config import ServerSettings
 from edge_compress.delivery.fleet import Fleet, FleetSettings
 from edge_compress.delivery.observed import sources
@@ -43,42 +30,22 @@ from edge_compress.errors import StartupError
 from edge_compress.metrics import Metrics
 from edge_compress.metrics_http import MetricsServer
 from edge_compress.plugin.registry import Registry
-from edge_compress.server import artifacts, logs
+from edge_compress.server import logs
 from edge_compress.server.address import Address, check_free, check_reachable
-from edge_compress.server.admission import ModelAdmission, SizeLimits
-from edge_compress.server.agents import AgentServicer
-from edge_compress.server.compression import CompressionService, Parts
+from edge_compress.server.admission import SizeLimits
 from edge_compress.server.declarations import Declarations
-from edge_compress.server.deployments import DeploymentService
-from edge_compress.server.downloads import Downloads
 from edge_compress.server.feed import Feed
 from edge_compress.server.garbage import BlobUse, GarbageCollector
 from edge_compress.server.interceptors import CallInterceptor
 from edge_compress.server.jobs import JobQueue, QueueSettings
-from edge_compress.server.models import ModelService
-from edge_compress.server.plans import Planner
-from edge_compress.server.profiles import ProfileService
-from edge_compress.server.resources import Reader
-from edge_compress.server.uploads import Uploads
+from edge_compress.server.services import SERVICES, Core, add_services
 from edge_compress.store.interface import Store
 from edge_compress.store.state import open_state
 from edge_compress.worker.engine import Engine, PairRequest, WorkerSettings
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 1.0
-_CHECKS_AT_ONCE = 4
 _STORE_THREADS = 16
-SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (profiles_pb2, "ProfileService"),
-        (models_pb2, "ModelService"),
-        (compression_pb2, "CompressionService"),
-        (artifacts_pb2, "ArtifactService"),
-        (deployments_pb2, "DeploymentService"),
-        (agents_pb2, "AgentService"),
-    )
-)
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second server must not silently share the port
     ("grpc.keepalive_time_ms", 60_000),
@@ -113,25 +80,6 @@ class Pace:
     deadline_seconds: float = 60.0
     sweep_seconds: float = 3600.0
     make_engine: MakeEngine = Engine
-
-
-@dataclass
-class _Core:
-    """What the services share."""
-
-    store: Store
-    registry: Registry
-    engine: Engine
-    metrics: Metrics
-    feed: Feed
-    fleet: Fleet
-    queue: JobQueue
-    blob_use: BlobUse
-    declarations: Declarations
-    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CHECKS_AT_ONCE, thread_name_prefix="check"))
-
-    def reader(self, kind: str) -> Reader:
-        return Reader(self.store, self.feed, kind)
 
 
 class App:
@@ -175,7 +123,8 @@ class App:
         self._stack.callback(interceptor.stop)
         await self._work(core)
         self._serve_metrics(core.metrics)
-        status = _add_services(server, core, self._settings)
+        add_services(server, core, SizeLimits(self._settings.max_model_bytes, self._settings.max_data_bytes))
+        status = _add_health(server)
         await server.start()
         self.address = str(self._listen.with_port(port))
         for name in ("", *SERVICES):
@@ -185,7 +134,7 @@ class App:
             "serving", extra={"fields": {"address": self.address, "metrics": self.metrics_address, "state": self._settings.state}}
         )
 
-    async def _join(self, store: Store) -> _Core:
+    async def _join(self, store: Store) -> Core:
         """Make the objects; nothing runs yet."""
         registry = await asyncio.to_thread(Registry.load, strict=self._settings.strict_plugins)
         for record in registry.records:
@@ -213,7 +162,7 @@ class App:
             published=lambda artifact: _tell_published(registry, artifact),
         )
         declarations = Declarations(store, registry, check_deployment=check_supported)
-        core = _Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations)
+        core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations)
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core
 
@@ -223,7 +172,7 @@ class App:
         except RuntimeError as error:
             raise StartupError(f"--listen: cannot listen on {self._listen}; stop what uses it or choose another port") from error
 
-    async def _work(self, core: _Core) -> None:
+    async def _work(self, core: Core) -> None:
         """Let the parts that act by themselves begin."""
         core.feed.start()
         self._stack.callback(core.feed.close)
@@ -268,37 +217,6 @@ async def _serve(settings: ServerSettings) -> None:
     await app.stop()
 
 
-def _add_services(server: Any, core: _Core, settings: ServerSettings) -> Any:
-    """Add every service; returns the health service, which says NOT_SERVING so far."""
-    limits = SizeLimits(settings.max_model_bytes, settings.max_data_bytes)
-    admission = ModelAdmission(core.store.blobs, core.engine, core.blob_use, limits, core.threads)
-    uploads = Uploads(core.store.blobs, limit_bytes=max(limits.model_bytes, limits.data_bytes))
-    downloads = Downloads(core.store.blobs, sent=core.metrics.sent)
-    profile_service = ProfileService(core.declarations, core.reader("DeviceProfile"))
-    model_service = ModelService(core.declarations, core.reader("Model"), admission)
-    deployment_service = DeploymentService(core.declarations, core.reader("Deployment"), core.reader("Rollout"))
-    artifact_service = artifacts.ArtifactService(core.declarations, core.reader("Artifact"), uploads, downloads)
-    agent_service = AgentServicer(core.fleet, core.reader("Device"), core.metrics.dropped)
-    profiles_pb2_grpc.add_ProfileServiceServicer_to_server(profile_service, server)  # type: ignore[no-untyped-call]  # generated
-    models_pb2_grpc.add_ModelServiceServicer_to_server(model_service, server)  # type: ignore[no-untyped-call]  # generated
-    compression_pb2_grpc.add_CompressionServiceServicer_to_server(_compression(core), server)  # type: ignore[no-untyped-call]  # generated
-    deployments_pb2_grpc.add_DeploymentServiceServicer_to_server(deployment_service, server)  # type: ignore[no-untyped-call]  # generated
-    agents_pb2_grpc.add_AgentServiceServicer_to_server(agent_service, server)  # type: ignore[no-untyped-call]  # generated
-    artifacts.add_to_server(artifact_service, server)
-    status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return status
-
-
-def _compression(core: _Core) -> CompressionService:
-    planner = Planner(core.store, core.engine, core.declarations)
-    recipes, jobs = core.reader("Recipe"), core.reader("Job")
-    return CompressionService(
-        Parts(core.declarations, recipes, jobs, core.queue, planner, core.registry, core.store, core.threads)
-    )
-
-
 def _tell_published(registry: Registry, artifact: Artifact) -> None:
     for error in registry.fire("edge_compress_artifact_published", artifact=artifact):
         _log.warning("a plugin failed when told of artifact %s: %s", artifact.name, error)
@@ -315,3 +233,11 @@ def _empty_scratch(state: Path) -> Path:
 async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _add_health(server: Any) -> Any:
+    """Add health and reflection; returns the health service, which says NOT_SERVING so far."""
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return status

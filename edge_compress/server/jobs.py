@@ -13,15 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edge_compress.domain.artifact import Artifact, Verdict
-from edge_compress.domain.job import JobSpec, JobState, JobStatus, check_move
-from edge_compress.domain.schema import decode, encode
+from edge_compress.domain.job import JobSpec, JobState, JobStatus
+from edge_compress.domain.schema import decode
 from edge_compress.errors import Cancelled, EdgeCompressError, NotFound
 from edge_compress.server.garbage import BlobUse
 from edge_compress.server.history import Yield, forget, keep, outdated
-from edge_compress.server.refusals import AlreadyOver
+from edge_compress.server.job_book import JobBook, status_of
 from edge_compress.server.requests import request_of
 from edge_compress.store.interface import Change, Event, Record, Store
 from edge_compress.worker.engine import Engine, PairRequest, PairResult
@@ -65,12 +65,11 @@ class JobQueue:
     ) -> None:
         self._store, self._engine, self._blob_use, self._settings = store, engine, blob_use, settings
         self._published = published
-        self._clock = clock
+        self._book = JobBook(store, clock)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="job")
         self._stops: dict[str, threading.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._status_lock = threading.Lock()
         self._closing = False
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -82,7 +81,7 @@ class JobQueue:
             if _is_queued(event) and not loop.is_closed():
                 loop.call_soon_threadsafe(self._wake.set)
 
-        await asyncio.to_thread(self._requeue_interrupted)
+        await asyncio.to_thread(self._book.requeue_interrupted)
         self._unsubscribe = self._store.subscribe(heard)
         self._wake.set()
         self._lead_task = asyncio.create_task(self._lead())
@@ -101,7 +100,7 @@ class JobQueue:
 
     async def cancel(self, name: str) -> Record:
         """Stop a job for good; its finished steps stay cached. Raises NotFound, AlreadyOver. A repeat changes nothing."""
-        record = await asyncio.to_thread(self._cancel, name)
+        record = await asyncio.to_thread(self._book.cancel, name)
         if name in self._stops:
             self._stops[name].set()
         return record
@@ -122,7 +121,7 @@ class JobQueue:
     async def _hand_out(self) -> None:
         if len(self._stops) >= self._settings.workers:
             return
-        for record in await asyncio.to_thread(self._queued):
+        for record in await asyncio.to_thread(self._book.queued):
             if len(self._stops) < self._settings.workers and record.name not in self._stops:
                 self._stops[record.name] = threading.Event()
                 task = asyncio.create_task(self._run(record.name))
@@ -144,7 +143,7 @@ class JobQueue:
                 self._wake.set()
 
     async def _work(self, name: str, stop: threading.Event) -> None:
-        record = await asyncio.to_thread(self._begin, name)
+        record = await asyncio.to_thread(self._book.begin, name)
         if record is None:
             return
         _log.info("job begins", extra={"fields": {"job": name}})
@@ -178,13 +177,13 @@ class JobQueue:
         while not (await asyncio.wait({work}, timeout=self._settings.progress_seconds))[0]:
             if progress.latest != written:
                 written = progress.latest
-                await asyncio.to_thread(self._note, name, *written)
+                await asyncio.to_thread(self._book.note, name, *written)
 
     async def _end(self, name: str, ended: JobStatus) -> None:
         """Note how a job ended; on a full disk, as soon as there is room."""
         while True:
             try:
-                await asyncio.to_thread(self._finish, name, ended)
+                await asyncio.to_thread(self._book.finish, name, ended)
                 break
             except EdgeCompressError as error:
                 if self._closing:
@@ -194,25 +193,6 @@ class JobQueue:
         _log.info("job ends", extra={"fields": {"job": name, "state": ended.state, "message": ended.message}})
 
     # What follows blocks and runs in threads.
-
-    def _requeue_interrupted(self) -> None:
-        for record in self._store.list("Job").records:
-            if _status(record).state == JobState.RUNNING:
-                again = JobStatus(message="interrupted; goes on from the finished steps")
-                self._store.set_status("Job", record.name, encode(again))
-
-    def _queued(self) -> list[Record]:
-        waiting = [record for record in self._store.list("Job").records if _status(record).state == JobState.QUEUED]
-        return sorted(waiting, key=lambda record: (record.created_at, record.name))
-
-    def _begin(self, name: str) -> Record | None:
-        """The job, now running, or None when somebody cancelled it meanwhile."""
-        with self._status_lock:
-            record = self._store.get("Job", name)
-            if _status(record).state != JobState.QUEUED:
-                return None
-            running = JobStatus(JobState.RUNNING.value, step="starting", started_at=self._clock())
-            return self._store.set_status("Job", name, encode(running))
 
     def _still_asked(self, record: Record) -> PairRequest | None:
         """What the job is to do, or None when that is not what its key stands for: another job takes its place, and this one
@@ -224,40 +204,6 @@ class JobQueue:
             return None
         return request if self._engine.key(request) == spec.key else None
 
-    def _note(self, name: str, fraction: float, step: str) -> None:
-        with self._status_lock:
-            status = _status(self._store.get("Job", name))
-            if status.state != JobState.RUNNING:
-                return
-            try:
-                self._store.set_status("Job", name, encode(replace(status, progress=fraction, step=step)))
-            except EdgeCompressError as error:
-                _log.warning("cannot write the progress of job %s: %s", name, error)
-
-    def _finish(self, name: str, ended: JobStatus) -> None:
-        """Note the end, unless the job was cancelled meanwhile: then that stands."""
-        with self._status_lock:
-            status = _status(self._store.get("Job", name))
-            if status.state != JobState.RUNNING:
-                return
-            check_move(JobState(status.state), JobState(ended.state))
-            final = JobState(ended.state).final
-            progress = 1.0 if ended.state in (JobState.SUCCEEDED, JobState.INFEASIBLE) else status.progress
-            if final:
-                ended = replace(ended, progress=progress, started_at=status.started_at, finished_at=self._clock())
-            self._store.set_status("Job", name, encode(ended))
-
-    def _cancel(self, name: str) -> Record:
-        with self._status_lock:
-            record = self._store.get("Job", name)
-            status = _status(record)
-            if status.state == JobState.CANCELLED:
-                return record
-            if JobState(status.state).final:
-                raise AlreadyOver(f"job {name} is over already: {status.state}")
-            ended = replace(status, state=JobState.CANCELLED.value, message="cancelled on request", finished_at=self._clock())
-            return self._store.set_status("Job", name, encode(ended))
-
     def _keep(self, record: Record, result: PairResult) -> JobStatus:
         """Store what a job yielded, and how it therefore ended."""
         new = keep(self._store, record, Yield(result.outcome, result.artifact))
@@ -265,15 +211,11 @@ class JobQueue:
         if new and feasible and result.artifact is not None:
             self._published(result.artifact)
         state = JobState.SUCCEEDED if feasible else JobState.INFEASIBLE
-        said = "" if feasible else f"{result.outcome.binding_constraint}: {result.outcome.gap}"
+        said = "" if feasible else result.outcome.gap or f"{result.outcome.binding_constraint} cannot be met"
         return JobStatus(state.value, message=said, artifact=result.artifact.name if result.artifact else "")
-
-
-def _status(record: Record) -> JobStatus:
-    return decode(JobStatus, record.status, "status")
 
 
 def _is_queued(event: Event) -> bool:
     if event.record.kind != "Job" or event.change is Change.DELETED:
         return False
-    return _status(event.record).state == JobState.QUEUED
+    return status_of(event.record).state == JobState.QUEUED
