@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edge_compress.cli.progress import bars
 from edge_compress.client import Client
 from edge_compress.demo import scene, story, view
 from edge_compress.demo.cast import Cast
@@ -59,23 +60,23 @@ def _play(out: Path, folder: Path, screen: Console) -> None:
 
 
 def _show_jobs(client: Client, cast: Cast, screen: Console) -> None:
-    with view.Bars(screen) as bars:
+    with bars() as shown:
         for jobs in story.follow_jobs(client, cast):
             for job in jobs:
                 status = job.status
-                final = status.state in story.FINAL_JOBS
-                said = status.state if final or not status.step else status.step
-                bars.show(job.spec.profile, 1.0 if final else status.progress, said)
+                moving = sys.stderr.isatty() and status.state == "Running" and status.step
+                done = 1.0 if status.state in story.FINAL_JOBS else status.progress
+                shown.show(job.spec.profile, done, status.step if moving else status.state)
 
 
 def _show_agents(client: Client, cast: Cast, server: story.Server, folder: Path, screen: Console) -> dict[str, Any]:
     served = [profile for profile, verdict in story.EXPECTED.items() if verdict == "FEASIBLE"]
     names = story.start_agents(cast, server, folder / "agents", served)
     devices: dict[str, Any] = {}
-    with view.Bars(screen) as bars:
+    with bars() as shown:
         for devices in story.follow_devices(client, cast, names):
             for name, device in devices.items():
-                bars.show(name, story.journey(device), device.status.state)
+                shown.show(name, story.journey(device), device.status.state)
     return devices
 
 

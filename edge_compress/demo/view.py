@@ -1,14 +1,12 @@
-"""How the demo looks: headings, progress bars on a terminal and plain lines elsewhere, and the table at the end."""
+"""How the demo looks: the table at the end and the lines around it. Progress is ``cli.progress``'s business."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edge_compress.report_page import figures
@@ -21,33 +19,6 @@ def console() -> Console:
     """Standard output; wide enough for the table where there is no terminal to fit into."""
     screen = Console(highlight=False)
     return screen if screen.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
-
-
-class Bars:
-    """A bar per profile or device on a terminal; elsewhere a line whenever one says something new."""
-
-    def __init__(self, screen: Console) -> None:
-        self._screen, self._tasks, self._said = screen, dict[str, TaskID](), dict[str, str]()
-        columns = (TextColumn("  {task.description:<10}"), BarColumn(24), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=screen, disable=not screen.is_terminal)
-
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
-
-    def show(self, name: str, fraction: float, said: str) -> None:
-        """Where ``name`` stands, 0 to 1, and what it does."""
-        if not self._screen.is_terminal:
-            if self._said.get(name) != said:
-                self._screen.print(f"  {name}: {said}", markup=False)
-            self._said[name] = said
-            return
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(escape(name), total=1.0, said="")
-        self._progress.update(self._tasks[name], completed=fraction, said=escape(said))
 
 
 def results(report: Mapping[str, Any]) -> Table:

@@ -49,14 +49,6 @@ def test_shortfalls_name_the_constraint_and_the_gap():
     ]
 
 
-def test_plain_progress_says_each_thing_once():
-    screen = Console(file=io.StringIO(), width=100)
-    with view.Bars(screen) as bars:
-        for fraction, said in ((0.1, "quantize.static"), (0.2, "quantize.static"), (1.0, "Succeeded"), (1.0, "Succeeded")):
-            bars.show("cam", fraction, said)
-    assert screen.file.getvalue() == "  cam: quantize.static\n  cam: Succeeded\n"
-
-
 def test_a_device_line_says_what_an_inference_costs_and_how_that_is_known():
     status = DeviceStatus(
         model="digits", version="abc", inferences=64, p95_seconds=0.00051, joules_per_inference=0.00043, energy_source="estimate"
