@@ -87,9 +87,9 @@ class Transfer:
         best, backoff = -1, self._calls.backoff(time.monotonic() + self._calls.timeout)
         while True:
             state = self.held(sha256)
-            progress(size if state.complete else state.offset_bytes, size)
             if state.complete:
                 return
+            progress(state.offset_bytes, size)
             if state.offset_bytes > best:
                 best, backoff = state.offset_bytes, self._calls.backoff(time.monotonic() + self._calls.timeout)
             try:

@@ -57,7 +57,10 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the report and the artifacts.")] = Path("demo-out"),
     keep: Annotated[bool, typer.Option("--keep", help="Keep the server's state and the logs.")] = False,
 ) -> None:
-    """Play the whole story with real processes: compress, deliver, run, measure. About a minute."""
+    """Play the whole story, with real processes.
+
+    Compress, deliver, run, measure: about a minute.
+    """
     from edge_compress.cli.demo import run
 
     raise typer.Exit(run(out, keep))

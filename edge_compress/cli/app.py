@@ -72,8 +72,8 @@ def explained(error: Exception) -> tuple[str, int]:
     from edge_compress.errors import EdgeCompressError, Infeasible, InvalidInput
 
     if isinstance(error, EdgeCompressError):
-        about_flag = isinstance(error, InvalidInput) and any(item.field.startswith("--") for item in error.violations)
-        return str(error), INFEASIBLE if isinstance(error, Infeasible) else USAGE if about_flag else FAILED
+        usage = isinstance(error, InvalidInput) and any(item.field.startswith(("--", "KIND")) for item in error.violations)
+        return str(error), INFEASIBLE if isinstance(error, Infeasible) else USAGE if usage else FAILED
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _SERVER_PACKAGES:
         return f"this command needs the package {error.name}; install it with pip install 'edge-compress[server]'", FAILED
     if isinstance(error, OSError):

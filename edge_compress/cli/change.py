@@ -16,8 +16,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def delete(
-    kind: Annotated[str | None, typer.Argument(help="Kind, or KIND/NAME.")] = None,
-    names: Annotated[list[str] | None, typer.Argument(help="Names.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Kind, or KIND/NAME.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Names.")] = None,
     filename: Annotated[
         list[str] | None, typer.Option("-f", "--filename", metavar="FILE|DIR|-", help="Everything that a fleet file declares.")
     ] = None,
@@ -37,7 +37,7 @@ def delete(
 
 
 def cancel(
-    job: Annotated[str, typer.Argument(help="Name of the job.")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Name of the job.")],
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     insecure: InsecureOption = False,
@@ -68,5 +68,7 @@ def _named(word: str | None, names: list[str]) -> list[tuple[str, str]]:
     kind, name = named(word, None)
     every = [*([name] if name else []), *names]
     if not every:
-        raise InvalidSpec.at("--name", None, f"the name of a {kind.singular}", f"see `edge-compress get {kind.singular}s`")
+        raise InvalidSpec.at(
+            "KIND NAME", kind.singular, f"the name of a {kind.singular}", f"see `edge-compress get {kind.singular}s`"
+        )
     return [(kind.kind, one) for one in every]

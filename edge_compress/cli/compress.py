@@ -23,7 +23,10 @@ def compress(
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Stop early, such as 10m; the best so far is kept.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
 ) -> None:
-    """Compress every selected model for every selected profile. Exit 3 when a goal cannot be met."""
+    """Compress a fleet file here, without a server.
+
+    What the Deployments in it select; without any, every model for every profile. Exit 3 when a goal cannot be met.
+    """
     from edge_compress.cli.printing import note, print_json, say
 
     report = _compressed(filename, out, _budget(budget), seed)

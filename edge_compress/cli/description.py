@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_compress.cli.kinds import Kind, age, labels, parameters
@@ -26,7 +26,12 @@ def report_lines(profile: str, entry: Mapping[str, Any]) -> list[str]:
     reason = f", bound by {entry['binding_constraint']}: {entry['gap']}" if entry.get("binding_constraint") else ""
     lines = ["", f"Profile {profile}: {entry['verdict']}{reason}"]
     lines += [f"  {line}" for line in entry.get("diagnosis", [])]
-    rows = [_candidate(item) for item in entry.get("candidates", [])]
+    candidates = entry.get("candidates", [])
+    words = recipes([item.get("recipe") or [] for item in candidates])
+    rows = [
+        (item["state"], said, *figures_of(item), item.get("why", "") or figures.NONE)
+        for item, said in zip(candidates, words, strict=True)
+    ]
     titles = ("STATE", "RECIPE", "SIZE", "QUALITY", "DROP", "P95", "MEMORY", "ENERGY", "WHY")
     return lines + [f"  {line}" for line in table(titles, rows)] if rows else lines
 
@@ -46,10 +51,26 @@ def figures_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _candidate(item: Mapping[str, Any]) -> tuple[str, ...]:
-    steps = item.get("recipe") or []
-    words = figures.recipe(steps) + (f" ({shown})" if (shown := figures.parameters(steps)) else "")
-    return (item["state"], words, *figures_of(item), item.get("why", "") or figures.NONE)
+def recipes(every: Sequence[Sequence[Mapping[str, Any]]], *, full: bool = False) -> list[str]:
+    """Each recipe in words, with the parameters that tell it from the others; ``full``: with all."""
+    differing = _differing(every)
+    return [" → ".join(_step(step, None if full else differing) for step in steps) or figures.recipe(None) for steps in every]
+
+
+def _differing(every: Sequence[Sequence[Mapping[str, Any]]]) -> set[tuple[str, str]]:
+    """(strategy, parameter) wherever two recipes give it different values."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for steps in every:
+        for step in steps:
+            for name, value in step.get("params", {}).items():
+                values.setdefault((step["strategy"], name), set()).add(repr(value))
+    return {key for key, seen in values.items() if len(seen) > 1}
+
+
+def _step(step: Mapping[str, Any], shown: set[tuple[str, str]] | None) -> str:
+    chosen = {name: value for name, value in step.get("params", {}).items() if shown is None or (step["strategy"], name) in shown}
+    words = figures.parameters([{"strategy": step["strategy"], "params": chosen}])
+    return f"{step['strategy']} ({words})" if words else str(step["strategy"])
 
 
 def _head(stored: Stored) -> list[str]:

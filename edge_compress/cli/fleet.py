@@ -47,37 +47,43 @@ def apply(
 
 def plan(
     filename: FileOption,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="table|wide|json", help="How to print; wide: every parameter.")
+    ] = "table",
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     insecure: InsecureOption = False,
 ) -> None:
-    """Show what an apply would change, and what would be tried for each model and profile. Changes nothing."""
+    """Show what an apply would change.
+
+    And what would be tried for each model and profile, with predictions, and why the rest is refused. Changes nothing.
+    """
     from edge_compress.cli.printing import print_json, say
     from edge_compress.domain.schema import encode_all, unknown_name
 
-    if output not in ("table", "json"):
-        raise unknown_name("--output", output, ("table", "json"), "output")
+    if output not in ("table", "wide", "json"):
+        raise unknown_name("--output", output, ("table", "wide", "json"), "output")
     with connected(server, timeout, insecure) as client:
         preview = client.plan(declared_in(filename), facts_of=_local_facts())
     if output == "json":
         print_json(encode_all(preview))
     else:
-        say("\n".join(plan_lines(preview)))
+        say("\n".join(plan_lines(preview, wide=output == "wide")))
 
 
-def plan_lines(preview: PlanPreview) -> list[str]:
-    """A plan for people: the changes, then each pair with its candidates and refusals."""
+def plan_lines(preview: PlanPreview, *, wide: bool = False) -> list[str]:
+    """A plan for people: the changes, then each pair with its candidates and refusals; ``wide``: with every parameter."""
     lines = [
         f"{_word(change.kind)}/{change.name} would be {change.outcome}".replace("be unchanged", "stay unchanged")
         for change in preview.changes
     ]
     for pair in preview.pairs:
-        lines += ["", *_pair_lines(pair)]
+        lines += ["", *_pair_lines(pair, wide=wide)]
     return lines
 
 
-def _pair_lines(pair: PlannedPair) -> list[str]:
+def _pair_lines(pair: PlannedPair, *, wide: bool) -> list[str]:
+    from edge_compress.cli.description import recipes
     from edge_compress.cli.printing import table
     from edge_compress.report_page import figures
 
@@ -88,23 +94,23 @@ def _pair_lines(pair: PlannedPair) -> list[str]:
         else f"{sum(not item.refused for item in pair.candidates)} to try"
     )
     to_send = f"; {pair.devices} device(s), {figures.size(pair.bytes_to_send)} to send"
-    titles = ("  CANDIDATE", "SIZE", "DOWNLOAD", "LATENCY", "MEMORY", "ENERGY", "")
-    rows = [_candidate_row(item) for item in pair.candidates]
+    titles = ("  SIZE", "DOWNLOAD", "LATENCY", "MEMORY", "ENERGY", "CANDIDATE", "")
+    every = [[{"strategy": step.strategy, "params": step.params} for step in item.steps] for item in pair.candidates]
+    words = recipes(every, full=wide)
+    rows = [_candidate_row(item, said) for item, said in zip(pair.candidates, words, strict=True)]
     return [f"{head}: {state}{to_send}", *(table(titles, rows) if rows else [])]
 
 
-def _candidate_row(item: PlannedCandidate) -> tuple[str, ...]:
+def _candidate_row(item: PlannedCandidate, recipe: str) -> tuple[str, ...]:
     from edge_compress.report_page import figures
 
-    steps = [{"strategy": step.strategy, "params": step.params} for step in item.steps]
-    words = figures.recipe(steps) + (f" ({shown})" if (shown := figures.parameters(steps)) else "")
     return (
-        f"  {words}",
-        figures.size(item.bytes),
+        f"  {figures.size(item.bytes)}",
         figures.size(item.download_bytes),
         figures.milliseconds(_thousand(item.latency_seconds)),
         figures.size(item.memory_bytes),
         figures.millijoules(_thousand(item.energy_joules)),
+        recipe,
         f"refused: {item.refused}" if item.refused else "would be tried",
     )
 

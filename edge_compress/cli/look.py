@@ -33,8 +33,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def get(
-    kind: Annotated[str, typer.Argument(help=_KIND_HELP)],
-    name: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=_KIND_HELP)],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one.")] = None,
     output: OutputOption = "table",
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on with each change.")] = False,
     selector: LabelsOption = None,
@@ -57,20 +57,25 @@ def get(
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(help=_KIND_HELP)],
-    name: Annotated[str | None, typer.Argument(help="Which one.")] = None,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=_KIND_HELP)],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which one.")] = None,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     insecure: InsecureOption = False,
 ) -> None:
-    """Show one resource in full: what was declared, its conditions, and for models and jobs why each candidate won or lost."""
+    """Show one resource in full.
+
+    What was declared, its conditions, and for models and jobs every candidate with why it lost.
+    """
     from edge_compress.cli.description import described
     from edge_compress.cli.printing import say
     from edge_compress.errors import InvalidSpec
 
     shown, name = named(kind, name)
     if name is None:
-        raise InvalidSpec.at("--name", None, f"the name of a {shown.singular}", f"see `edge-compress get {shown.singular}s`")
+        raise InvalidSpec.at(
+            "KIND NAME", shown.singular, f"the name of a {shown.singular}", f"see `edge-compress get {shown.singular}s`"
+        )
     with connected(server, timeout, insecure) as client:
         say("\n".join(described(client, shown, name)))
 

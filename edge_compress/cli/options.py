@@ -21,7 +21,7 @@ TimeoutOption = Annotated[
 InsecureOption = Annotated[bool, typer.Option("--insecure", help="Talk to another machine without encryption.")]
 FileOption = Annotated[
     list[str],
-    typer.Option("-f", "--filename", metavar="FILE|DIR|-", help="Fleet file, folder of them, or - for stdin. Repeatable."),
+    typer.Option("-f", "--filename", metavar="FILE|DIR|-", help="Fleet file, folder of them, or -. Repeatable."),
 ]
 OUTPUTS = ("table", "wide", "json", "yaml", "name")
 OutputOption = Annotated[str, typer.Option("-o", "--output", metavar="|".join(OUTPUTS), help="How to print.")]

@@ -37,7 +37,10 @@ def server(
     ] = None,
     log_format: Annotated[str | None, typer.Option(help=_LOG_FORMAT_HELP)] = None,
 ) -> None:
-    """Run the server: resources, jobs, artifacts and agents, in one process with its workers."""
+    """Run the server.
+
+    Resources, jobs, artifacts and agents in one process with its workers, until it is stopped.
+    """
     from edge_compress.config import ServerSettings, load
 
     given = {
@@ -54,7 +57,7 @@ def server(
     settings = load(ServerSettings, given)
     from edge_compress.server.app import serve
 
-    raise typer.Exit(serve(settings) or 0)
+    serve(settings)
 
 
 def agent(
@@ -73,7 +76,10 @@ def agent(
     report: Annotated[str | None, typer.Option(metavar="TIME", help="Time between reports. Absent: the server's.")] = None,
     log_format: Annotated[str | None, typer.Option(help=_LOG_FORMAT_HELP)] = None,
 ) -> None:
-    """Run the agent of one device: fetch, verify, try, serve and measure what the server assigns."""
+    """Run the agent of one device.
+
+    It fetches, verifies, tries, serves and measures what the server assigns, until it is stopped.
+    """
     from edge_compress.config import AgentSettings, load
 
     given = {

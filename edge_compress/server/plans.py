@@ -80,7 +80,8 @@ class Planner:
         request = pair.request
         found = self._engine.plan(request, self._facts(request.model, facts))
         selected = [device for device in devices if _selects(pair, device)]
-        job = stored(self._store, "Job", _job_name(request, self._engine.key(request)))
+        name = _job_name(request, self._engine.key(request))
+        job = stored(self._store, "Job", name)
         state = JobState(job.status.get("state", JobState.QUEUED)) if job else JobState.QUEUED
         done = state in (JobState.SUCCEEDED, JobState.INFEASIBLE)
         to_send = self._remaining(job, selected) if job and done else _predicted(found, len(selected))
@@ -92,6 +93,7 @@ class Planner:
             (*(_candidate(item) for item in found.candidates), *(_refusal(item) for item in found.refused)),
             to_send,
             done,
+            name,
         )
 
     def _facts(self, model: spec.Model, facts: Mapping[str, ModelFacts]) -> ModelFacts | None:
