@@ -84,6 +84,25 @@ def test_what_waits_shares_one_transaction_and_keeps_its_order(bench: Bench) -> 
     assert bench.statements.count("COMMIT") == 2  # the one that held the others up, and theirs
 
 
+def test_nobody_hears_of_a_write_before_it_is_committed(bench: Bench) -> None:
+    committing, go = threading.Event(), threading.Event()
+
+    def hold_the_commit(statement: str) -> None:
+        if statement == "COMMIT":
+            committing.set()
+            go.wait(10)
+
+    bench.connection.set_trace_callback(hold_the_commit)
+    answer = bench.pool.submit(bench.writer.run, say("a"))
+    assert committing.wait(10)
+    with pytest.raises(TimeoutError):
+        answer.result(0.2)
+    assert bench.published == []
+    go.set()
+    assert answer.result(10) == "a"
+    assert bench.published == [[]]
+
+
 def test_a_failure_undoes_itself_only(bench: Bench) -> None:
     answers = bench.together(say("a"), say_then_fail, say("c"))
     assert isinstance(answers[1].exception(), Conflict)
