@@ -52,7 +52,11 @@ class StaticParams:
     )
     samples: int = param("calibration samples looked at", default=256, unit="samples", minimum=1, maximum=100_000)
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, that stay float", default=())
-    activation: str = param("type activations are stored in", default="u8", choices=("u8", "s8"))
+    activation: str = param(
+        "type activations are stored in; s8 for runtimes that want it: onnxruntime on x86 leaves part of it in float",
+        default="u8",
+        choices=("u8", "s8"),
+    )
 
 
 class QuantizeStatic(Strategy[StaticParams]):

@@ -215,9 +215,8 @@ def measure(case: Case) -> list[Row]:
 
 def show(rows: list[Row]) -> None:
     """One aligned line a row."""
-    print(
-        f"{'model':20}{'method':20}{'bytes':>11}{'smaller':>9}{'zstd -19':>11}{'top-1':>8}{'drop':>7}{'latency':>9}{'ms':>8}{'s':>7}"
-    )
+    heads = ("model", "method", "bytes", "smaller", "zstd -19", "top-1", "drop", "latency", "ms", "s")
+    print("{:20}{:20}{:>11}{:>9}{:>11}{:>8}{:>7}{:>9}{:>8}{:>7}".format(*heads))
     for row in rows:
         print(
             f"{row.model:20}{row.method:20}{row.bytes:11,}{row.smaller:8.2f}x{row.zstd_bytes:11,}{row.top1:8.2f}"
