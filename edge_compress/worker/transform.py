@@ -57,7 +57,8 @@ def convert(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
 
 
 def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """Run an artifact on a few real samples; leaves ``golden.npz`` with in/<name> and out/<name> arrays."""
+    """Run an artifact on a few real samples; leaves ``golden.npz`` with in/<name> and out/<name> arrays,
+    samples along the first axis."""
     target = Registry.load(only=[arguments["plugin"]], strict=True).target(arguments["target"])
     runner = target.open(Path(arguments["artifact"]), threads=1)
     names = [item["name"] for item in arguments["outputs"]]
@@ -70,10 +71,10 @@ def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
         for name, value in zip(names, outputs, strict=True):
             rows_out.setdefault(name, []).append(np.asarray(value))
     largest = max((float(np.abs(value).max()) for rows in rows_out.values() for value in rows if value.size), default=0.0)
-    arrays = {f"in/{name}": np.stack(rows) for name, rows in rows_in.items()}
-    arrays |= {f"out/{name}": np.stack(rows) for name, rows in rows_out.items()}
+    arrays = {f"in/{name}": np.concatenate(rows) for name, rows in rows_in.items()}
+    arrays |= {f"out/{name}": np.concatenate(rows) for name, rows in rows_out.items()}
     (frame.scratch / "golden.npz").write_bytes(_npz(arrays))
-    return {"file": "golden.npz", "samples": len(next(iter(rows_in.values()))), "largest": largest}
+    return {"file": "golden.npz", "samples": sum(len(value) for value in next(iter(rows_in.values()))), "largest": largest}
 
 
 def _source(plain: dict[str, Any] | None) -> DataSource | None:

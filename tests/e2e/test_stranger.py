@@ -1,4 +1,4 @@
-"""A stranger's plugin in an environment of its own: installed with pip, listed, used by a recipe, contained when it misbehaves."""
+"""A stranger's plugin in an environment of its own: installed with pip, listed, used by a recipe, contained."""
 
 from __future__ import annotations
 

@@ -192,9 +192,8 @@ def test_golden_vectors_are_real_samples_with_the_artifacts_own_answers(
     with np.load(store.blobs.path(artifact.golden.sha256)) as golden:
         inputs, outputs = golden["in/x"], golden["out/scores"]
     session = onnxruntime.InferenceSession(str(store.blobs.path(artifact.sha256)))
-    for feed, want in zip(inputs, outputs, strict=True):
-        got = session.run(None, {"x": feed})[0]
-        assert np.abs(got - want).max() <= artifact.golden.atol
+    got = session.run(None, {"x": inputs})[0]
+    assert np.abs(got - outputs).max() <= artifact.golden.atol
     assert len(inputs) == artifact.golden.samples == 4
 
 
