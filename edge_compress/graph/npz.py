@@ -6,6 +6,7 @@ the archive disagree about its size. What the arrays mean to a model is left to 
 
 from __future__ import annotations
 
+import itertools
 import math
 import zipfile
 import zlib
@@ -52,9 +53,10 @@ class Member:
         """Bytes of one sample as stored."""
         return math.prod(self.row_shape) * self.dtype.itemsize
 
-    def chunk_rows(self) -> int:
-        """How many rows make a chunk of about ``CHUNK_BYTES``."""
-        return max(1, CHUNK_BYTES // max(1, self.row_bytes))
+    def numbered(self) -> Iterator[tuple[int, Array]]:
+        """Every row once, in chunks of about ``CHUNK_BYTES`` with the number of their first row. Raises BadMember."""
+        rows = max(1, CHUNK_BYTES // max(1, self.row_bytes))
+        return zip(itertools.count(0, rows), self.chunks(rows))
 
     def chunks(self, rows: int, *, skip: int = 0, limit: int | None = None) -> Iterator[Array]:
         """Arrays of at most ``rows`` rows in file order, from row ``skip`` on, ``limit`` rows in all. Raises BadMember."""

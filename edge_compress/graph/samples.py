@@ -19,12 +19,12 @@ from edge_compress.domain.model import DataFacts, TensorFacts
 from edge_compress.domain.spec import Preprocess
 from edge_compress.errors import InvalidData, Violation
 from edge_compress.graph.batch import Batch
+from edge_compress.graph.labels import LABELS, count_classes
 from edge_compress.graph.layout import Conversion, decide
 from edge_compress.graph.npz import BadMember, Member, read_members
 
 Array = np.ndarray[Any, Any]
 
-LABELS = "y"
 WINDOW_BYTES = 48 * 2**20
 """stored bytes of the samples among which ``shuffled`` picks"""
 
@@ -66,9 +66,12 @@ class Samples:
 
         Raises InvalidData that names the array, the first bad sample where there is one, and what was expected.
         """
-        for name, member in self.members.items():
-            self._check_inputs(member, self.conversions[name])
-        classes = self._check_labels(metric_needs_labels, _class_count(outputs))
+        try:
+            for name, member in self.members.items():
+                self._check_inputs(member, self.conversions[name])
+            classes = count_classes(self.labels, needed=metric_needs_labels, outputs=outputs)
+        except BadMember as bad:
+            raise _wrong(self.role, bad.name, bad.said) from bad
         return DataFacts(samples=self.rows, labelled=self.labels is not None, classes=classes)
 
     def batches(self, batch_size: int, limit: int | None = None, skip: int = 0) -> Iterator[Batch]:
@@ -138,48 +141,14 @@ class Samples:
         return Batch(inputs, None if labels is None else _flat(labels))
 
     def _check_inputs(self, member: Member, conversion: Conversion) -> None:
-        for start, rows in self._numbered(member):
+        for start, rows in member.numbered():
             try:
                 values = conversion.apply(rows)
             except ValueError as error:
-                raise _wrong(self.role, member.name, str(error)) from error
+                raise BadMember(member.name, str(error)) from error
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 bad = start + int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
-                raise _wrong(self.role, member.name, f"sample {bad} holds NaN or infinity, expected finite numbers")
-
-    def _check_labels(self, needed: bool, classes: int) -> int:
-        if self.labels is None:
-            if needed:
-                raise _wrong(self.role, LABELS, "is missing, and the quality metric needs labels")
-            return 0
-        if self.labels.dtype.kind == "f":
-            return self._check_targets(self.labels, needed)
-        highest = -1
-        for start, chunk in self._numbered(self.labels):
-            labels = chunk.astype(np.int64)
-            wrong = (labels < 0) | (labels >= classes) if classes else labels < 0
-            if wrong.any():
-                bad = int(np.argmax(wrong.reshape(len(labels), -1).any(axis=1)))
-                expected = f"0 to {classes - 1}" if classes else "0 or more"
-                value = labels[bad][wrong[bad]].ravel()[0]
-                raise _wrong(self.role, LABELS, f"sample {start + bad} has label {value}, expected {expected}")
-            highest = max(highest, int(labels.max()))
-        return highest + 1
-
-    def _check_targets(self, member: Member, needed: bool) -> int:
-        if needed:
-            raise _wrong(self.role, LABELS, f"read dtype {member.dtype}, expected whole numbers")
-        for start, chunk in self._numbered(member):
-            if not np.isfinite(chunk).all():
-                raise _wrong(self.role, LABELS, f"samples from {start} on hold NaN or infinity, expected finite numbers")
-        return 0
-
-    def _numbered(self, member: Member) -> Iterator[tuple[int, Array]]:
-        size = member.chunk_rows()
-        try:
-            yield from zip(itertools.count(0, size), member.chunks(size))
-        except BadMember as bad:
-            raise _wrong(self.role, bad.name, bad.said) from bad
+                raise BadMember(member.name, f"sample {bad} holds NaN or infinity, expected finite numbers")
 
 
 def _stack(chunks: Sequence[Sequence[Array]]) -> list[Array]:
@@ -243,13 +212,6 @@ def _fixed_batch(inputs: Sequence[TensorFacts], role: str) -> int | None:
     if len(fixed) > 1:
         raise _wrong(role, "", f"the model's inputs take batches of {sorted(fixed)}, expected one size for all")
     return fixed.pop() if fixed else None
-
-
-def _class_count(outputs: Sequence[TensorFacts]) -> int:
-    """Columns of a classifier's first output; 0 where the shape does not say."""
-    shape = outputs[0].shape if outputs else ()
-    known = len(shape) == 2 and isinstance(shape[1], int) and shape[1] > 1
-    return int(shape[1]) if known else 0
 
 
 def _flat(labels: Array) -> Array:
