@@ -13,6 +13,15 @@ PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "
 E = "edge_compress"
 ZSTD = {"backports", "compression"}
 
+CLIENT = {f"{E}.{name}" for name in ("client", "calls", "sources", "transfer", "watching", "fleet_file", "graph.external")} | {
+    *(
+        f"{E}.{name}"
+        for name in ("api.v1", "wire", "messages", "status", "config", "domain", "errors", "encoding", "__version__")
+    ),
+    *("grpc", "google"),
+}
+"""the Python client is five modules; graph.external inlines a model's external data, imported on use"""
+
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "domain": {f"{E}.errors"},
@@ -46,12 +55,11 @@ ALLOWED: dict[str, set[str]] = {
     "agent": {f"{E}.{name}" for name in ("api.v1", "wire", "messages", "status", "config", "domain", "errors", "encoding")}
     | {f"{E}.__version__", "grpc", "google"}
     | ZSTD,
-    "client": {f"{E}.{name}" for name in ("api.v1", "wire", "messages", "status", "config", "domain", "errors", "fleet_file")}
-    | {f"{E}.encoding", f"{E}.graph.check", f"{E}.__version__", "grpc", "google"},
+    **dict.fromkeys(("client", "calls", "sources", "transfer", "watching"), CLIENT),
     "report_page": set(),
-    "demo": {f"{E}.errors"},
+    "demo": {f"{E}.{name}" for name in ("client", "domain", "errors", "report_page")} | {"rich"},
     "demo.data": {f"{E}.errors", "mlxtend", "numpy"},
-    "demo.train": {f"{E}.demo", "onnx", "torch"},
+    "demo.train": {"onnx", "torch"},
     "cli": {E, "click", "rich", "typer", "yaml", "numpy", "onnx", "grpc"},
     "__init__": {f"{E}.client"},
     "__main__": {f"{E}.cli"},
