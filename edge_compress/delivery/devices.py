@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
 from edge_compress.domain.schema import decode, encode
@@ -17,6 +18,7 @@ from edge_compress.errors import NotFound
 from edge_compress.store.interface import Record, ResourceStore
 
 KIND = "Device"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,39 @@ class DeviceBook:
 
     async def join(self, name: str, spec: DeviceSpec, change: Callable[[DeviceStatus], DeviceStatus]) -> Device:
         """Create or replace what a device says it is, and change its status."""
-        async with self._turns[name]:
+
+        async def work() -> Device:
             record, _ = await asyncio.to_thread(
                 self._store.apply, KIND, name, labels=spec.labels, spec=encode(spec), status=encode(change(DeviceStatus()))
             )
             self._devices[name] = _device(record)
             return await self._change(name, change)
 
+        return await self._in_turn(name, work)
+
     async def change(self, name: str, change: Callable[[DeviceStatus], DeviceStatus]) -> Device:
         """Change the status. Raises NotFound for a device that is not there."""
-        async with self._turns[name]:
-            return await self._change(name, change)
+        return await self._in_turn(name, lambda: self._change(name, change))
 
     async def remove(self, name: str) -> None:
         """Forget a device. Raises NotFound."""
-        async with self._turns[name]:
+
+        async def work() -> None:
             await asyncio.to_thread(self._store.delete, KIND, name)
             self._devices.pop(name, None)
+
+        await self._in_turn(name, work)
         self._turns.pop(name, None)
+
+    async def _in_turn(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do ``work`` when no other change of the device is under way, to its end: were it cancelled with its caller, what is
+        stored and what is remembered could differ."""
+
+        async def turn() -> T:
+            async with self._turns[name]:
+                return await work()
+
+        return await asyncio.shield(turn())
 
     async def _change(self, name: str, change: Callable[[DeviceStatus], DeviceStatus]) -> Device:
         device = self._devices.get(name)

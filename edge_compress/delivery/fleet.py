@@ -154,7 +154,8 @@ class Fleet:
 
         What a device is offered is durable before it is sent. Calling this again with the same changes nothing.
         """
-        await asyncio.gather(*(self._note_offer(name, assignment) for name, assignment in wanted.items()))
+        new = [name for name, assignment in wanted.items() if self._is_new(name, assignment)]
+        await asyncio.gather(*(self._note_offer(name, wanted[name].id) for name in new))
         self._desired = dict(wanted)
         for name in wanted:
             if session := self._sessions.get(name):
@@ -168,14 +169,16 @@ class Fleet:
         await self._ledger.forget(name)
         self.changed()
 
-    async def _note_offer(self, name: str, assignment: Assignment) -> None:
-        device, now = self._book.get(name), self._clock()
-        if device is None or standing(device.status, assignment) is not None:
-            return
+    def _is_new(self, name: str, assignment: Assignment) -> bool:
+        device = self._book.get(name)
+        return device is not None and standing(device.status, assignment) is None
+
+    async def _note_offer(self, name: str, offer: str) -> None:
+        now = self._clock()
         try:
-            await self._book.change(name, lambda status: replace(status, offered=assignment.id, news_at=now))
+            await self._book.change(name, lambda status: replace(status, offered=offer, news_at=now))
         except NotFound:
-            _log.debug("device %s was forgotten before it could be offered %s", name, assignment.id)
+            _log.debug("device %s was forgotten before it could be offered %s", name, offer)
 
     def _send(self, session: Session) -> None:
         wanted, device = self._desired.get(session.device), self._book.get(session.device)
@@ -208,8 +211,9 @@ class Fleet:
     async def _disconnected(self, name: str) -> None:
         try:
             await self._book.change(name, lambda status: replace(status, connected=name in self._sessions))
-        except NotFound:
-            _log.debug("device %s was forgotten while its session ended", name)
+        except EdgeCompressError as error:
+            # Forgotten meanwhile, or no room on the disk: then the search for silent ones notes it later.
+            _log.debug("could not note that device %s left: %s", name, error)
         self.changed()
 
     async def _look_for_silent_ones(self) -> None:

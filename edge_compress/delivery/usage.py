@@ -1,9 +1,10 @@
 """The ledger of what devices report: running totals by boot, kept durably, summed for the metrics and read out per device.
 
 A batch is acknowledged only once it is stored, and only what is stored is counted, so that a counter neither doubles nor falls
-when the server is killed. Devices are not trusted: what makes no sense is dropped and counted by reason. Old boots of a device
-are folded into one row, so that a device takes bounded room however often it restarts. The sums themselves are ``totals``'s
-business, their shape for Prometheus is ``metrics``'s.
+when the server is killed. Writes outlive the session that caused them, so that what is stored and what is remembered never
+differ. Devices are not trusted: what makes no sense is dropped and counted by reason. Old boots of a device are folded into one
+row, so that a device takes bounded room however often it restarts. The sums themselves are ``totals``'s business, their shape
+for Prometheus is ``metrics``'s.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ class UsageLedger:
 
     async def accept(self, device: str, profile: str, reports: Sequence[UsageReport]) -> None:
         """Count reports of ``device``; returns when they are durable. What the store raises comes through."""
-        keys = set()
+        keys: set[UsageKey] = set()
         for report in reports:
             key = UsageKey(device, report.boot_id, profile, report.model, report.version, report.cohort)
-            if reason := self._refusal(key):
+            if reason := self._refusal(key, keys):
                 self._dropped(reason, 1)
                 continue
             try:
@@ -79,19 +80,11 @@ class UsageLedger:
             if row != self._rows[device].get(key):
                 self._pending[key] = row
                 keys.add(key)
-        await self._write(keys)
+        await asyncio.shield(self._write(keys))
 
     async def forget(self, device: str) -> None:
         """Drop a device's rows; what it counted stays in the sums, for a counter must not fall."""
-        async with self._writing:
-            rows = dict(self._rows.get(device, {}))
-            kept: dict[UsageKey, UsageTotals] = {}
-            for key, row in rows.items():
-                retired = replace(key, device="", boot_id=FOLDED)
-                into = kept.get(retired) or self._rows[""].get(retired)
-                kept[retired] = folded(into, [(f"{device}/{key.boot_id}", row)])
-            if rows:
-                await self._fold(kept, list(rows))
+        await asyncio.shield(self._retire(device))
 
     def device(self, device: str, model: str, version: str) -> DeviceUsage:
         """What a device made of one artifact, all boots together."""
@@ -113,8 +106,8 @@ class UsageLedger:
     def _known(self, key: UsageKey) -> UsageTotals | None:
         return self._pending.get(key) or self._storing.get(key) or self._rows[key.device].get(key)
 
-    def _refusal(self, key: UsageKey) -> str:
-        """Why a report is not counted; empty when it is."""
+    def _refusal(self, key: UsageKey, others: Iterable[UsageKey]) -> str:
+        """Why a report is not counted; empty when it is. ``others`` are the device's keys that are on their way."""
         rows = self._rows[key.device]
         if key in rows or key in self._pending:
             return ""
@@ -122,8 +115,7 @@ class UsageLedger:
         retired = self._rows[""].get(_series(key))
         if (kept and key.boot_id in kept.folded) or (retired and f"{key.device}/{key.boot_id}" in retired.folded):
             return "stale"
-        waiting = (other for other in self._pending if other.device == key.device)
-        series = {_series(other) for other in (*rows, *waiting)}
+        series = {_series(other) for other in (*rows, *others)}
         return "series" if len(series) >= _MOST_SERIES and _series(key) not in series else ""
 
     async def _write(self, keys: Iterable[UsageKey]) -> None:
@@ -160,6 +152,17 @@ class UsageLedger:
                 gone += old
         if gone:
             await self._fold(kept, gone)
+
+    async def _retire(self, device: str) -> None:
+        async with self._writing:
+            rows = dict(self._rows.get(device, {}))
+            kept: dict[UsageKey, UsageTotals] = {}
+            for key, row in rows.items():
+                retired = replace(key, device="", boot_id=FOLDED)
+                into = kept.get(retired) or self._rows[""].get(retired)
+                kept[retired] = folded(into, [(f"{device}/{key.boot_id}", row)])
+            if rows:
+                await self._fold(kept, list(rows))
 
     async def _fold(self, kept: dict[UsageKey, UsageTotals], gone: Sequence[UsageKey]) -> None:
         """Replace rows by others that add up to the same, durably first. The sums need no change."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import threading
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -61,6 +63,13 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 def test_the_contracts_series_are_there_under_their_names() -> None:
     assert {name: SERIES[name][:2] for name in ALWAYS_ON} == ALWAYS_ON
     assert set(SERIES) - set(ALWAYS_ON) == {"reports_dropped_total", "build_info"}
+
+
+def test_the_readme_lists_every_series_with_its_labels() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    _, _, table = readme.partition(f"| series, prefix `{PREFIX}` |")
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", table, re.MULTILINE)
+    assert {name: tuple(labels.split(", ")) for name, labels in rows} == {name: labels for name, (_, labels, _) in SERIES.items()}
 
 
 def test_every_series_is_given_once_with_its_type_and_help() -> None:

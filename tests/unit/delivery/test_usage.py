@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.domain.session import LATENCY_BOUNDS, EnergyReading, UsageReport
 from edge_compress.errors import StorageFull
 from edge_compress.store.interface import UsageKey, UsageTotals
 from edge_compress.store.sqlite import SqliteStore
+from edge_compress.store.state import open_state
 
 
 def report(count: int, boot: str = "b1", version: str = "v1", joules: float | None = None) -> UsageReport:
@@ -157,4 +161,41 @@ async def test_energy_that_grows_without_inferences_survives_a_restart(store: Sq
     await ledger.accept("cam-1", "cam", [report(3, joules=0.3)])
     await ledger.accept("cam-1", "cam", [report(3, joules=0.7)])
     assert ledger.series()[0].totals.energy == {"estimate/process": 0.7}
+    assert reopened(store).series() == ledger.series()
+
+
+COUNTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 7), st.integers(1, 5)), min_size=1, max_size=60)
+
+
+@settings(max_examples=40, deadline=None)
+@given(COUNTS, st.randoms())
+def test_whatever_happens_on_the_way_the_sum_is_what_was_done(
+    tmp_path_factory: pytest.TempPathFactory, work: list[tuple[int, int, int]], random: Random
+) -> None:
+    """Devices boot again and again; reports repeat, arrive late or never; the server restarts: no inference is lost or doubled,
+    and no counter ever falls."""
+    store = open_state(tmp_path_factory.mktemp("state"))
+    try:
+        asyncio.run(_live_through(store, work, random))
+    finally:
+        store.close()
+
+
+async def _live_through(store: SqliteStore, work: list[tuple[int, int, int]], random: Random) -> None:
+    ledger, done, heard = reopened(store), Counter(), 0
+    for device, boot, count in work:
+        done[device, boot] += count
+        for repeat in random.choices(list(done), k=random.randint(0, 3)):
+            said = random.choice([done[repeat], max(1, done[repeat] - 1)])
+            await ledger.accept(f"cam-{repeat[0]}", "cam", [report(said, boot=f"b{repeat[1]}", joules=said * 0.1)])
+        if random.random() < 0.2:
+            ledger = reopened(store)
+        assert total(ledger) >= heard
+        heard = total(ledger)
+    for (device, boot), count in done.items():
+        await ledger.accept(f"cam-{device}", "cam", [report(count, boot=f"b{boot}", joules=count * 0.1)])
+    # A folded boot counts no further: what came late of it is missing, but nothing is ever counted twice.
+    folded = {(key.device, boot) for key, row in store.usage() for boot in row.folded}
+    whole = sum(count for (device, boot), count in done.items() if (f"cam-{device}", f"b{boot}") not in folded)
+    assert whole <= total(ledger) <= sum(done.values())
     assert reopened(store).series() == ledger.series()
