@@ -173,7 +173,7 @@ class JobQueue:
 
     async def _follow(self, name: str, work: asyncio.Future[PairResult], progress: _Progress) -> None:
         """Write the progress down until the work ends."""
-        written = progress.latest
+        written = (0.0, "")
         while not (await asyncio.wait({work}, timeout=self._settings.progress_seconds))[0]:
             if progress.latest != written:
                 written = progress.latest

@@ -1,0 +1,63 @@
+"""The hand codec against the generated one, and what a hostile chunk can be."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_compress import encoding
+from edge_compress.api.v1 import artifacts_pb2
+from edge_compress.errors import InvalidInput
+from edge_compress.server.chunks import LARGEST_CHUNK, Chunk, PackedChunks, serialize, unpack
+
+
+@given(offset=st.integers(0, 2**63 - 1), data=st.binary(max_size=70_000), packed=st.booleans())
+def test_hand_codec_is_wire_compatible_with_the_generated_one(offset, data, packed):
+    read = artifacts_pb2.Chunk.FromString(serialize(Chunk(offset, data, packed)))
+    encoding_ = artifacts_pb2.ENCODING_ZSTD if packed else artifacts_pb2.ENCODING_IDENTITY
+    assert read == artifacts_pb2.Chunk(offset=offset, data=data, encoding=encoding_)
+
+
+@given(data=st.binary(max_size=5000))
+def test_what_was_packed_unpacks(data):
+    packed, is_frame = encoding.pack(data)
+    code = artifacts_pb2.ENCODING_ZSTD if is_frame else artifacts_pb2.ENCODING_IDENTITY
+    assert unpack(artifacts_pb2.Chunk(data=packed, encoding=code)) == data
+
+
+def test_a_bomb_is_refused_without_being_unpacked_whole():
+    bomb, _ = encoding.pack(bytes(200 * LARGEST_CHUNK))
+    assert len(bomb) < LARGEST_CHUNK
+    with pytest.raises(InvalidInput, match=r"chunk\.data"):
+        unpack(artifacts_pb2.Chunk(data=bomb, encoding=artifacts_pb2.ENCODING_ZSTD))
+
+
+@pytest.mark.parametrize(
+    ("chunk", "field"),
+    [
+        (artifacts_pb2.Chunk(data=bytes(LARGEST_CHUNK + 1)), "chunk.data"),
+        (artifacts_pb2.Chunk(data=b"no frame", encoding=artifacts_pb2.ENCODING_ZSTD), "chunk.data"),
+        (artifacts_pb2.Chunk(data=b"x", encoding=77), "chunk.encoding"),
+    ],
+)
+def test_hostile_chunks_are_refused_naming_the_field(chunk, field):
+    with pytest.raises(InvalidInput, match=field) as caught:
+        unpack(chunk)
+    assert caught.value.violations[0].field == field
+
+
+def test_packed_chunks_are_kept_within_the_limit():
+    kept = PackedChunks(limit_bytes=2000)
+    for number in range(50):
+        data = bytes([number]) * 100_000 + os.urandom(500)
+        chunk = kept.chunk("ab", number, data)
+        assert chunk.packed
+        assert encoding.unpack(chunk.data) == data
+    assert kept._bytes <= 2000
+    assert kept._kept
+
+
+def test_a_chunk_that_does_not_shrink_goes_as_it_is():
+    noise = os.urandom(4096)
+    assert PackedChunks().chunk("ab", 0, noise) == Chunk(0, noise, packed=False)

@@ -1,0 +1,103 @@
+"""Downloads: from any offset, packed where smaller, verified, and not too many at once."""
+
+import hashlib
+import os
+
+import pytest
+
+from edge_compress import encoding
+from edge_compress.encoding import CHUNK_BYTES
+from edge_compress.errors import Corrupt, InvalidInput, NotFound
+from edge_compress.server.downloads import Downloads, Request
+from edge_compress.server.refusals import Busy, OutOfStep
+
+DATA = os.urandom(CHUNK_BYTES) + bytes(CHUNK_BYTES) + b"tail" * 1000
+
+
+@pytest.fixture
+def sha256(store):
+    return store.blobs.put_bytes(DATA)
+
+
+@pytest.fixture
+def sent():
+    return []
+
+
+@pytest.fixture
+def downloads(store, sent):
+    return Downloads(store.blobs, sent=lambda kind, amount: sent.append((kind, amount)), at_once=2, wait_seconds=0.05)
+
+
+def plain(chunk):
+    return encoding.unpack(chunk.data) if chunk.packed else chunk.data
+
+
+async def read(downloads, request):
+    return [chunk async for chunk in downloads.read(request)]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("offset", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7, len(DATA) - 1, len(DATA)])
+async def test_every_byte_from_any_offset(downloads, sha256, offset, packed):
+    chunks = await read(downloads, Request(sha256, offset, packed))
+    at = offset
+    for chunk in chunks:
+        assert chunk.offset == at
+        at += len(plain(chunk))
+    assert b"".join(map(plain, chunks)) == DATA[offset:]
+
+
+async def test_only_what_shrinks_is_packed_and_only_for_those_who_can_unpack(downloads, sha256):
+    assert [chunk.packed for chunk in await read(downloads, Request(sha256, packed=True))] == [False, True, True]
+    assert not any(chunk.packed for chunk in await read(downloads, Request(sha256)))
+
+
+async def test_bytes_on_the_link_are_counted(downloads, sha256, sent):
+    await read(downloads, Request(sha256))
+    assert (sum(amount for _, amount in sent), {kind for kind, _ in sent}) == (len(DATA), {"full"})
+    sent.clear()
+    await read(downloads, Request(sha256, CHUNK_BYTES))
+    assert (sum(amount for _, amount in sent), {kind for kind, _ in sent}) == (len(DATA) - CHUNK_BYTES, {"resumed"})
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (Request("beef"), InvalidInput),
+        (Request(hashlib.sha256(b"nobody has it").hexdigest()), NotFound),
+    ],
+)
+async def test_what_is_not_there_is_refused(downloads, request_, error):
+    with pytest.raises(error):
+        await read(downloads, request_)
+
+
+@pytest.mark.parametrize("offset", [-1, len(DATA) + 1])
+async def test_offsets_outside_the_blob_are_refused(downloads, sha256, offset):
+    with pytest.raises(OutOfStep, match="offset_bytes"):
+        await read(downloads, Request(sha256, offset))
+
+
+async def test_a_changed_byte_is_found_before_the_first_byte_leaves(downloads, store, sha256):
+    path = store.blobs.path(sha256)
+    path.chmod(0o600)
+    path.write_bytes(b"\0" + DATA[1:] if DATA[0] else b"\1" + DATA[1:])
+    stream = downloads.read(Request(sha256))
+    with pytest.raises(Corrupt):
+        await anext(stream)
+
+
+async def test_too_many_at_once_are_refused_and_places_come_free_again(downloads, sha256):
+    streams = [downloads.read(Request(sha256)) for _ in range(2)]
+    for stream in streams:
+        await anext(stream)
+    with pytest.raises(Busy):
+        await read(downloads, Request(sha256))
+    for stream in streams:
+        await stream.aclose()
+    assert await read(downloads, Request(sha256))
+    with pytest.raises(NotFound):
+        await read(downloads, Request("0" * 64))
+    for _ in range(3):
+        assert await read(downloads, Request(sha256)), "a refused one gives its place back too"
