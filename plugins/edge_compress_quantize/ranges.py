@@ -107,19 +107,26 @@ def _percentile(statistics: Statistics, settings: RangeSettings) -> tuple[float,
 
 
 def _mse(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]:
-    """The shrunken range with the least squared error over the histogram: what is cut off against what is rounded finer."""
+    """The range with the least squared error over the histogram: what is cut off against what is rounded finer."""
     centres, counts = statistics.histogram()
     if counts.sum() == 0:
         return statistics.low, statistics.high
     low, high = min(statistics.low, 0.0), max(statistics.high, 0.0)
-    shrink = np.linspace(1.0, 0.3, 71)
-    errors = [_squared_error(centres, counts, low * part, high * part, settings.levels) for part in shrink]
-    best = float(shrink[int(np.argmin(errors))])
-    return low * best, high * best
+    for _ in range(2):
+        high = min(_shrunken(high), key=lambda top: _squared_error(centres, counts, low, top, settings.levels))
+        low = min(_shrunken(low), key=lambda bottom: _squared_error(centres, counts, bottom, high, settings.levels))
+    return low, high
+
+
+def _shrunken(end: float) -> list[float]:
+    """Candidates for one end of a range, the widest first, so that a tie keeps more."""
+    return [end * part for part in np.linspace(1.0, 0.2, 81)] if end else [0.0]
 
 
 def _squared_error(centres: Array, counts: Array, low: float, high: float, levels: int) -> float:
     step = (high - low) / (levels - 1)
+    if step == 0:
+        return float(np.dot(centres**2, counts))
     rounded = np.clip(np.rint(centres / step) * step, low, high)
     inside = (centres >= low) & (centres <= high)
     # A bin is about as wide as a few steps or less, so its centre alone says little of rounding: step^2 / 12 is the mean.

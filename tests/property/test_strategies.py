@@ -1,4 +1,4 @@
-"""Every first-party strategy on random small networks: the result loads, keeps the interface, stays close, and is the same again."""
+"""Every first-party strategy on random small networks: the result loads, keeps its interface, stays close, and is repeatable."""
 
 from __future__ import annotations
 
