@@ -1,0 +1,131 @@
+"""``edge-compress demo`` as a newcomer runs it: the whole story with real processes, and none left however it ends."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_compress.demo import story
+
+pytestmark = pytest.mark.timeout(600)
+PROFILES = ("hub", "cam", "meter", "pendant")
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Starts the demo with its temporary folders under ``tmp_path``; returns the process. Whatever is left is killed."""
+    started = []
+    (tmp_path / "tmp").mkdir()
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "edge_compress", "demo", *arguments]
+        environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "COLUMNS": "200"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def parents():
+    """Process id -> parent's id, of everything that runs and is no zombie."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state != "Z":
+            found[int(entry.name)] = int(parent)
+    return found
+
+
+def descendants(pid):
+    table = parents()
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in table.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def test_the_whole_story(demo, tmp_path):
+    process = demo("--out", str(tmp_path / "out"))
+    shown, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, shown + errors
+    rows = {
+        line.split()[0]: line
+        for line in shown.splitlines()
+        if line.split() and line.split()[0] in PROFILES and "FEASIBLE" in line
+    }
+    assert set(rows) == set(PROFILES)
+    assert "INFEASIBLE" in rows["pendant"]
+    for profile in ("hub", "cam", "meter"):
+        assert re.search(r" KiB .* KiB .*\d % .* ms .* MiB .* mJ \(estimate\) .*\w\.\w", rows[profile]), rows[profile]
+        assert re.search(rf"{profile}-01: \d+ inferences of digits [0-9a-f]{{12}}, p95 .* mJ each \(estimate\)", shown)
+    assert "pendant is INFEASIBLE by storage" in shown
+    assert "no process is left" in shown
+    check_results(tmp_path / "out")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def check_results(out):
+    """Artifacts are what the report says, and the metrics show every profile that was served."""
+    report = json.loads((out / "report.json").read_text())["models"]["digits"]
+    for profile in PROFILES:
+        result = report["profiles"][profile]
+        assert hashlib.sha256((out / result["artifact"]).read_bytes()).hexdigest() == result["sha256"]
+        assert result["quality"]["drop"] <= 0.01
+    assert report["float"]["quality"]["value"] >= 0.99
+    assert report["profiles"]["pendant"]["binding_constraint"] == "storage"
+    assert report["profiles"]["meter"]["bytes"] <= 320 * 1024 < report["float"]["bytes"]
+    assert story.read_metrics((out / "metrics.txt").read_text()).missing(["hub", "cam", "meter"]) == []
+    assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def playing(process):
+    """The demo's processes once a worker child is at it: the server and at least one child of the server."""
+    found = descendants(process.pid)
+    commands = [command_of(pid) for pid in found]
+    serving = any(" server " in command for command in commands)
+    return found if serving and any("edge_compress.worker" in command for command in commands) else None
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_no_process_outlives_a_demo_that_is_stopped(demo, tmp_path, wait_for, sent, code):
+    process = demo("--out", str(tmp_path / "out"))
+    seen = wait_for("the server and a worker child run", lambda: playing(process), 90)
+    assert len(seen) >= 2
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    wait_for("every process is gone", lambda: not seen & set(parents()), 30)
+    if sent != signal.SIGKILL:
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_failure_is_one_clear_line(demo, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    process = demo("--out", str(tmp_path / "out"))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: the demo failed: ")
+    assert str(tmp_path / "out") in errors
