@@ -191,7 +191,8 @@ async def _status(call: grpc.aio.StreamStreamCall, broken: BaseExceptionGroup | 
 
 def _why(error: Exception, server: str) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"{server}: {error.code().name}: {(error.details() or '').splitlines()[0][:200] if error.details() else ''}"
+        details = (error.details() or "").partition("; last error")[0].partition("\n")[0]
+        return f"{server}: {error.code().name}: {details}"
     return f"{server}: {str(error) or 'no answer'}"
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from edge_compress.errors import StartupError
+
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}\Z")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def from_line(line: str) -> Setup:
 def check_address(server: str, insecure: bool) -> bool:
     """Whether ``server`` is beyond this machine. Raises StartupError when it is and ``insecure`` is not set."""
     host = server.rpartition(":")[0].strip("[]")
-    if server.startswith("unix:") or host in ("localhost", "::1") or host.startswith("127."):
+    if server.startswith("unix:") or host in ("localhost", "::1") or _LOOPBACK.match(host):
         return False
     if not insecure:
         why = "is not on this machine and the link would not be encrypted"

@@ -122,6 +122,8 @@ def unpack(chunk: artifacts_pb2.Chunk) -> bytes:
             data: bytes = unpacker.decompress(chunk.data, max_length=_MAX_CHUNK_BYTES + 1)
         except zstd.ZstdError as error:
             raise Corrupt(f"the chunk at byte {chunk.offset} cannot be unpacked: {error}") from None
+        if not unpacker.eof and len(data) <= _MAX_CHUNK_BYTES:
+            raise Corrupt(f"the chunk at byte {chunk.offset} is torn")
     else:
         data = chunk.data
     if len(data) > _MAX_CHUNK_BYTES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -131,9 +132,10 @@ def install(server: AgentServer, state: Path, model: bytes) -> None:
         assert first.terminate() == 0
 
 
-def median(costs: list[Cost]) -> Cost:
-    """The median of each figure."""
-    return Cost(*(statistics.median(getattr(cost, name) for cost in costs) for name in Cost.__dataclass_fields__))
+def typical(costs: list[Cost]) -> Cost:
+    """The shortest times, because only other work can add to them, and the median memory."""
+    times = (min(cost.connected for cost in costs), min(cost.first_inference for cost in costs))
+    return Cost(*times, int(statistics.median(cost.rss for cost in costs)), int(statistics.median(cost.pss for cost in costs)))
 
 
 def show(rows: dict[str, Cost]) -> bool:
@@ -160,7 +162,10 @@ def main() -> int:
     model = chosen.read_bytes() if chosen else dense_model(1, hidden=10_000)
     server = AgentServer()
     server.start()
+    # As installed: compiled modules are found, not made anew at each start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPYCACHEPREFIX"] = folder + "/compiled"
         path, state = Path(folder) / "model.onnx", Path(folder) / "agent"
         path.write_bytes(model)
         install(server, state, model)
@@ -172,12 +177,16 @@ def main() -> int:
         if subprocess.run([*COMMAND, "--help"], capture_output=True, check=False).returncode:
             del kinds["edge-compress agent"]
         measured: dict[str, list[Cost]] = {name: [] for name in kinds}
-        for _ in range(arguments.rounds):
+        for number in range(1 + arguments.rounds):
             for name, measure in kinds.items():
-                measured[name].append(measure())
+                cost = measure()
+                if number > 0:  # the first one compiles
+                    measured[name].append(cost)
     server.stop()
-    print(f"{chosen or 'a model made here'}: {len(model) / 2**20:.1f} MiB; medians of {arguments.rounds} rounds")
-    good = show({name: median(costs) for name, costs in measured.items()})
+    print(
+        f"{chosen or 'a model made here'}: {len(model) / 2**20:.1f} MiB; shortest times and median memory of {arguments.rounds} rounds"
+    )
+    good = show({name: typical(costs) for name, costs in measured.items()})
     print(f"within {LIMIT - 1:.0%} of the bare script" if good else f"over the limit of {LIMIT - 1:.0%}")
     return 0 if good else 1
 
