@@ -41,7 +41,7 @@ def overview_chart(model: str, entry: Mapping[str, Any]) -> Markup:
     chosen = [Point(*place, "chosen", f"{', '.join(names)}: {_xy(place)}", ", ".join(names)) for place, names in labels.items()]
     points = [*tried.values(), *_original(original, _quality), *chosen]
     axis = _quality_axis(original, list(profiles.values()))
-    return _figure(points, axis, f"{model}: size against {axis.label}, all profiles")
+    return _figure(points, axis, f"{model}: size against {axis.label}, all profiles", f"All profiles: {axis.label}")
 
 
 def profile_charts(profile: str, result: Mapping[str, Any], original: Mapping[str, Any]) -> list[Markup]:
@@ -55,7 +55,7 @@ def profile_charts(profile: str, result: Mapping[str, Any], original: Mapping[st
     for figure, axis in axes:
         points = [*_tried(result, figure), *_original(original, figure), *_chosen(profile, result, figure)]
         shown = axis or _quality_axis(original, [result])
-        charts.append(_figure(points, shown, f"{profile}: size against {shown.label}"))
+        charts.append(_figure(points, shown, f"{profile}: size against {shown.label}", shown.label))
     return charts
 
 
@@ -96,10 +96,10 @@ def _order(candidate: Mapping[str, Any]) -> int:
     return states.index(state) if state in states else len(states)
 
 
-def _figure(points: Sequence[Point], axis: Axis, name: str) -> Markup:
+def _figure(points: Sequence[Point], axis: Axis, name: str, heading: str) -> Markup:
     size = Axis("installed size", figures.size, step_base=_binary_base(points))
     direction = "higher is better" if axis.higher_is_better else "lower is better"
-    caption = tag("figcaption", axis.label, tag("small", direction))
+    caption = tag("figcaption", heading, tag("small", direction))
     return tag("figure", caption, scatter(points, size, axis, name=name))
 
 

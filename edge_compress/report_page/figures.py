@@ -64,7 +64,7 @@ def recipe(steps: Sequence[Mapping[str, Any]] | None) -> str:
 def parameters(steps: Sequence[Mapping[str, Any]] | None) -> str:
     """Every parameter that says something, step by step: ``bits=8 per_channel=true · percentile=99.9``."""
     given = [
-        [(key, value) for key, value in (step.get("params") or {}).items() if value not in (None, [])] for step in steps or ()
+        [(key, value) for key, value in (step.get("params") or {}).items() if value not in (None, "", [])] for step in steps or ()
     ]
     return " · ".join(" ".join(f"{key}={_plain(value)}" for key, value in pairs) for pairs in given if pairs)
 

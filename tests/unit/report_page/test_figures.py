@@ -53,7 +53,7 @@ def test_drop_says_which_way(metric, value, written):
 
 def test_recipe_and_parameters():
     steps = [
-        {"strategy": "a", "params": {"bits": 8, "on": True, "left": None, "axes": [1, 2]}},
+        {"strategy": "a", "params": {"bits": 8, "on": True, "left": None, "pattern": "", "axes": [1, 2]}},
         {"strategy": "b", "params": None},
     ]
     assert figures.recipe(steps) == "a → b"
