@@ -120,7 +120,7 @@ def _mse(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]
 
 def _shrunken(end: float) -> list[float]:
     """Candidates for one end of a range, the widest first, so that a tie keeps more."""
-    return [end * part for part in np.linspace(1.0, 0.2, 81)] if end else [0.0]
+    return [float(end * part) for part in np.linspace(1.0, 0.2, 81)] if end else [0.0]
 
 
 def _squared_error(centres: Array, counts: Array, low: float, high: float, levels: int) -> float:

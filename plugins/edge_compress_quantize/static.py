@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from edge_compress_quantize.qdq import GridSettings
 
 
+_WORTH_STORING = 1024
+"""values; smaller tensors without an integer kernel stay float"""
+
+
 @dataclass(frozen=True)
 class StaticParams:
     """How weights and activations become integers."""
@@ -52,6 +56,11 @@ class StaticParams:
     )
     samples: int = param("calibration samples looked at", default=256, unit="samples", minimum=1, maximum=100_000)
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, that stay float", default=())
+    rest: str = param(
+        "weights that no integer kernel takes (embeddings, recurrent layers): stored in 8 bits, or float",
+        default="int8",
+        choices=("int8", "float"),
+    )
     activation: str = param(
         "type activations are stored in; s8 for runtimes that want it: onnxruntime on x86 leaves part of it in float",
         default="u8",
@@ -99,7 +108,7 @@ class QuantizeStatic(Strategy[StaticParams]):
 
     def apply(self, model: onnx.ModelProto, params: StaticParams, context: Context) -> onnx.ModelProto:
         """Fold, place, calibrate, insert. Raises ValueError when nothing can be quantised or calibration is not finite."""
-        from edge_compress_quantize import calibrate, canonical, placement, qdq, ranges
+        from edge_compress_quantize import calibrate, canonical, placement, qdq, ranges, storage
         from edge_compress_quantize.wiring import Wiring
 
         folded = canonical.canonical(model, context.scratch)
@@ -119,6 +128,9 @@ class QuantizeStatic(Strategy[StaticParams]):
         )
         grids = {root: settings.activation(*ranges.choose(statistics[seen], chosen)) for root, seen in placed.observe.items()}
         qdq.insert(folded.graph, wiring, placed, grids, settings)
+        if params.rest == "int8":
+            rest = storage.StorageSettings(least_values=_WORTH_STORING)
+            storage.store(folded.graph, Wiring(folded.graph), rest, frozenset(params.exclude))
         canonical.restore_interface(folded, model)
         return folded
 

@@ -22,6 +22,8 @@ from edge_compress_quantize.wiring import Names, Wiring, attribute, drop_unused_
 
 Array = np.ndarray[Any, Any]
 
+_GRIDS = ("QuantizeLinear", "DequantizeLinear")
+"""their constants are scales"""
 _MIDDLE = 8
 """zero of an unsigned 4-bit value"""
 
@@ -67,13 +69,20 @@ def channel_axis(node: onnx.NodeProto, index: int, rank: int) -> int | None:
 
 
 def _weights(wiring: Wiring, exclude: frozenset[str]) -> Iterator[tuple[str, int | None]]:
-    """Every float constant that a node reads, once, with the channel axis its first reader implies."""
+    """Every matrix or kernel of floats that a node reads, once, with the channel axis its first reader implies.
+
+    Vectors (biases, norms) stay as they are: they are small, and one scale for all of one is too coarse.
+    """
     seen: set[str] = set()
     for node in wiring.graph.node:
+        if node.op_type in _GRIDS:
+            continue
         names = {node.name, *node.output}
         for index, name in enumerate(node.input):
             tensor = wiring.constants.get(name)
             if tensor is None or name in seen or tensor.data_type != TensorProto.FLOAT or name in wiring.outputs:
+                continue
+            if sum(length > 1 for length in tensor.dims) < 2:
                 continue
             if not names & exclude:
                 seen.add(name)
