@@ -81,6 +81,12 @@ class Transfer:
         state: artifacts_pb2.BlobState = self._calls.unary(self._stub.GetBlob, artifacts_pb2.GetBlobRequest(sha256=sha256))
         return state
 
+    def upload_file(self, file: Path, progress: Callable[[int, int], None]) -> str:
+        """Send a file; returns its digest."""
+        digest = self._digest(file)
+        self.upload(digest, file, progress)
+        return digest
+
     def upload(self, sha256: str, file: Path, progress: Callable[[int, int], None]) -> None:
         """Send a file, however often the link breaks; each piece that arrives renews the patience."""
         size = file.stat().st_size
@@ -127,7 +133,8 @@ class Transfer:
             except InvalidInput:  # the server has fewer bytes than lie here: they are of no use
                 if before == 0:
                     raise
-                file.truncate(0)
+                file.seek(0)
+                file.truncate()
 
     def _receive(self, sha256: str, file: IO[bytes], progress: Callable[[int], None]) -> None:
         request = artifacts_pb2.DownloadBlobRequest(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+_DIGITS = re.compile(r"\d+")
 _STEP = 0.25
 """without a terminal, a line is written when the words change or this much more is done"""
 
@@ -43,9 +45,10 @@ class _Lines:
     def show(self, key: str, fraction: float, message: str) -> None:
         with self._lock:
             before, words = self._said.get(key, (-1.0, ""))
-            if message == words and fraction - before < _STEP and not (fraction >= 1 > before):
+            kind = _DIGITS.sub("", message)  # "tried 3 of 14" is the same thing to say as "tried 4 of 14"
+            if kind == words and abs(fraction - before) < _STEP and not (fraction >= 1 > before):
                 return
-            self._said[key] = (fraction, message)
+            self._said[key] = (fraction, kind)
             sys.stderr.write(f"{key}: {fraction:4.0%} {message}\n")
             sys.stderr.flush()
 
