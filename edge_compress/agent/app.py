@@ -22,11 +22,12 @@ from edge_compress.agent.slots import Slots
 from edge_compress.agent.spawn import Spawned
 from edge_compress.agent.traffic import Traffic
 from edge_compress.agent.transfer import Transfer
+from edge_compress.domain.fleet import DeviceState
 
 log = logging.getLogger("edge_compress.agent")
 
 _SAVE_SECONDS = 10.0
-"""how often totals that the server lacks are written down"""
+"""how often totals are written down while the server is away; a flash memory has only so many writes"""
 
 
 class App:
@@ -42,8 +43,10 @@ class App:
         self._folder = folder
         self._reports = Reports(os.urandom(8).hex(), restore(folder.usage))
         self._traffic = Traffic(slots, self._reports, chance, setup.self_test_rate)
-        serving = journal.position.serving
-        self._traffic.begin(serving, spawned)
+        position = journal.position
+        self._traffic.begin(position.serving, spawned)
+        if position.state is DeviceState.COMMITTED and position.assignment and position.peak_memory_bytes is not None:
+            self._traffic.remember_peak(position.assignment, position.peak_memory_bytes)
         callbacks = Callbacks(lambda: journal.position, self._assigned, self._welcomed, self._resident_bytes)
         self._session = Session(setup, callbacks, self._reports, chance)
         transfer = Transfer(self._session.channel, chance)
@@ -83,7 +86,8 @@ class App:
     async def _save_totals(self) -> None:
         while True:
             await asyncio.sleep(_SAVE_SECONDS)
-            self._save_now()
+            if not self._session.connected:
+                self._save_now()
 
     def _save_now(self) -> None:
         """Measurements are not worth a stop: a full disk only costs those of this boot."""

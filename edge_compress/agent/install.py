@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +50,7 @@ class Install:
     ) -> None:
         self._slots, self._journal, self._transfer, self._traffic = slots, journal, transfer, traffic
         self._announce = announce
-        self._inbox: asyncio.Queue[Assignment | _Exhausted] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Assignment | _Exhausted | Exception] = asyncio.Queue()
         self._candidate: Child | None = None
         self._work: dict[DeviceState, Callable[[Assignment], Awaitable[None]]] = {
             DeviceState.PREFLIGHT: self._preflight,
@@ -81,22 +81,35 @@ class Install:
         self._inbox.put_nowait(_Exhausted(assignment, why))
 
     async def run(self) -> None:
-        """Go on from the journal, then follow assignments until cancelled."""
-        work = asyncio.create_task(self._resume())
+        """Go on from the journal, then follow assignments until cancelled. Raises only what a roll-back could not deal with."""
+        work = self._start(self._resume())
         try:
             while True:
                 event = await self._inbox.get()
+                if isinstance(event, Exception):
+                    raise event
                 if isinstance(event, Assignment) and self._is_new(event):
                     await _halt(work)
-                    work = asyncio.create_task(self._begin(event))
+                    work = self._start(self._begin(event))
                 elif isinstance(event, _Exhausted) and self._is_to_blame(event.assignment):
                     await _halt(work)
-                    work = asyncio.create_task(self._roll_back(event.why))
+                    work = self._start(self._roll_back(event.why))
                 else:
                     self._announce(self.position)
         finally:
             await _halt(work)
             self._drop_candidate()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work in the background; what it raises comes back through the inbox."""
+
+        async def watched() -> None:
+            try:
+                await work
+            except Exception as error:
+                self._inbox.put_nowait(error)
+
+        return asyncio.create_task(watched())
 
     def _is_new(self, assignment: Assignment) -> bool:
         known = self.position.assignment
@@ -127,7 +140,7 @@ class Install:
         if position.restarts > _MAX_RESTARTS:
             await self._roll_back(f"the agent went down {position.restarts} times in {position.state}")
             return
-        self._journal.append(position)
+        await self._record_surely(position)
         await self._advance()
 
     async def _advance(self) -> None:

@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import math
 import os
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,10 @@ CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 WELCOME_SECONDS = 20.0
+_STABLE_SECONDS = 10.0
+"""a session shorter than this does not reset the back-off: two agents of one name must not chase each other at full speed"""
+_MAX_OUTBOX = 100
+"""messages that wait for a server that does not read: heartbeats and reports can be left out, moves cannot"""
 _REFUSALS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 
 
@@ -62,6 +68,7 @@ class Session:
         self._channel: grpc.aio.Channel | None = None
         self._connected = asyncio.Event()
         self._known = False
+        self._welcomed_at = math.inf
 
     async def run(self) -> None:
         """Connect, and again whenever the link breaks, until cancelled. Raises StartupError when the first contact is refused."""
@@ -70,6 +77,9 @@ class Session:
                 await self._once()
             except (grpc.aio.AioRpcError, grpc.aio.UsageError, Unavailable, TimeoutError) as error:
                 self._raise_if_refused(error)
+                if time.monotonic() - self._welcomed_at >= _STABLE_SECONDS:
+                    self._backoff.reset()
+                self._welcomed_at = math.inf
                 delay = self._backoff.next()
                 log.info("%s; trying again in %.1f s", _why(error, self._server), delay)
                 await asyncio.sleep(delay)
@@ -79,6 +89,11 @@ class Session:
         message = messages.move(position)
         if message is not None and self._outbox is not None:
             self._outbox.put_nowait(message)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server hears this agent now."""
+        return self._connected.is_set()
 
     async def channel(self) -> grpc.aio.Channel:
         """The channel of the session, once there is one."""
@@ -94,7 +109,7 @@ class Session:
                 welcome = await self._greet(call)
                 self._channel, self._outbox = channel, asyncio.Queue()
                 self._connected.set()
-                self._backoff.reset()
+                self._welcomed_at = time.monotonic()
                 self.announce(self._callbacks.position())
                 await self._converse(call, welcome)
             finally:
@@ -157,7 +172,7 @@ class Session:
     async def _every(self, seconds: float, make: Callable[[], agents_pb2.AgentMessage | None]) -> None:
         while self._outbox is not None:
             message = make()
-            if message is not None:
+            if message is not None and self._outbox.qsize() < _MAX_OUTBOX:
                 self._outbox.put_nowait(message)
             await asyncio.sleep(seconds)
 

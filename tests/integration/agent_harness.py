@@ -119,6 +119,7 @@ class AgentServer(agents_pb2_grpc.AgentServiceServicer, artifacts_pb2_grpc.Artif
         self.chunk_pause = 0.0
         self.spoil: Callable[[artifacts_pb2.Chunk], artifacts_pb2.Chunk] = lambda chunk: chunk
         self._sessions: dict[str, grpc.aio.ServicerContext] = {}
+        self._tasks: dict[str, asyncio.Task] = {}
         self.port = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -181,14 +182,19 @@ class AgentServer(agents_pb2_grpc.AgentServiceServicer, artifacts_pb2_grpc.Artif
         await context.write(agents_pb2.ServerMessage(welcome=welcome))
         if hello.device in self.wanted:
             await context.write(agents_pb2.ServerMessage(assignment=self.wanted[hello.device]))
-        self._sessions[hello.device] = context
+        if hello.device in self._tasks:
+            self._tasks[hello.device].cancel()
+        self._sessions[hello.device], self._tasks[hello.device] = context, asyncio.current_task()
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
                 await self._take(device, message, context)
             device.said_goodbye = True
+        except asyncio.CancelledError:
+            await context.abort(grpc.StatusCode.ABORTED, "a newer session of this device took over")
         finally:
-            device.connected = False
-            self._sessions.pop(hello.device, None)
+            if self._sessions.get(hello.device) is context:
+                device.connected = False
+                del self._sessions[hello.device], self._tasks[hello.device]
 
     async def _take(self, device: Device, message, context) -> None:
         kind = message.WhichOneof("message")

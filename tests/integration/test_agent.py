@@ -392,3 +392,24 @@ def test_neither_process_loads_what_it_has_no_use_for(server: AgentServer, state
     assert "numpy" not in maps[agent.process.pid]
     assert "grpc" not in maps[child]
     assert children_of(agent.process.pid) == []
+
+
+def test_the_command_becomes_the_agent_and_leaves_its_own_libraries_behind(server: AgentServer, state: Path) -> None:
+    command = [sys.executable, "-m", "edge_compress", "agent", "--server", f"127.0.0.1:{server.port}", "--profile", "cam"]
+    agent = Agent(server, state, command=[*command, "--name", NAME, "--state", str(state), "--labels", "site=plant-1"])
+    try:
+        wait_until(lambda: NAME in server.devices, "hello")
+        assert dict(server.devices[NAME].hello.labels) == {"site": "plant-1"}
+        assert b"edge_compress.agent" in Path(f"/proc/{agent.process.pid}/cmdline").read_bytes()
+        assert (state / "journal").parent.is_dir()
+        assert agent.terminate() == 0
+    finally:
+        agent.end()
+
+
+def test_two_agents_of_one_name_do_not_chase_each_other_at_full_speed(server: AgentServer, state: Path) -> None:
+    with running(server, state), running(server, state.with_name("other")):
+        wait_until(lambda: NAME in server.devices and server.devices[NAME].hellos >= 3, "a chase")
+        began, before = time.monotonic(), server.devices[NAME].hellos
+        wait_until(lambda: time.monotonic() - began > 3.0, "some seconds of it")
+        assert server.devices[NAME].hellos - before <= 12
