@@ -91,6 +91,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
             limit = asyncio.timeout(self._seconds(call.method, context, endless=True))
             try:
                 self._refuse_when_stopping()
+                # At once, so that who follows a quiet stream knows that it is being followed.
+                await context.send_initial_metadata(((REQUEST_ID, call.request_id),))
                 async with limit, aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         call.messages += 1

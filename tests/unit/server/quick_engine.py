@@ -25,6 +25,7 @@ class QuickEngine:
         self.at_once = 0
         self.most_at_once = 0
         self.closing = threading.Event()
+        self.idle = threading.Event()
         self._lock = threading.Lock()
 
     def facts(self, sha256: str) -> ModelFacts:
@@ -55,6 +56,7 @@ class QuickEngine:
     def run(self, request, *, progress=lambda f, m: None, cancelled=None, budget_seconds=None) -> PairResult:
         with self._lock:
             self.ran.append(request.profile.name)
+            self.idle.clear()
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -63,6 +65,8 @@ class QuickEngine:
         finally:
             with self._lock:
                 self.at_once -= 1
+                if self.at_once == 0:
+                    self.idle.set()
 
     def close(self) -> None:
         self.closing.set()

@@ -116,7 +116,7 @@ async def test_a_call_without_a_deadline_gets_one(served):
 
 
 async def test_a_clients_own_deadline_holds_instead(served):
-    channel, _, behaviours = served
+    channel, _, _ = served
     began = asyncio.get_running_loop().time()
     error = await failure(channel.unary_unary("/t.S/Unary")(b"slow", timeout=0.8))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -155,7 +155,7 @@ async def test_methods_that_do_not_exist_are_unimplemented(served):
 
 
 async def test_stopping_ends_streams_with_unavailable_and_lets_nobody_in(served):
-    channel, interceptor, behaviours = served
+    channel, interceptor, _ = served
     streams = [channel.unary_stream("/t.S/Stream")(b"endless"), channel.stream_stream("/t.S/Both")()]
     assert await streams[0].read() == b"first"
     await streams[1].write(b"here")
