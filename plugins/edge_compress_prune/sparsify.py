@@ -15,7 +15,13 @@ Array = np.ndarray[Any, Any]
 
 
 def sparsify(model: onnx.ModelProto, params: MagnitudeParams) -> tuple[int, int]:
-    """Edit ``model`` in place. Returns how many weights were looked at and how many of them are zero now."""
+    """Edit ``model`` in place. Returns how many weights were looked at and how many of them are zero now.
+
+    Raises ValueError when an excluded name is unknown.
+    """
+    known = {name for node in model.graph.node for name in (node.name, *node.output)}
+    if unknown := next((name for name in params.exclude if name not in known), None):
+        raise ValueError(f"exclude: read {unknown!r}, expected the name of a node or of a tensor that a node makes")
     values = [(tensor, axis, numpy_helper.to_array(tensor)) for tensor, axis in _weights(model.graph, params.exclude)]
     limit = _global_limit([value for _, _, value in values], params)
     count = zeros = 0

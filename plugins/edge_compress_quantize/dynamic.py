@@ -75,15 +75,16 @@ class QuantizeDynamic(Strategy[DynamicParams]):
         return Expectation(bytes=1 - 0.74 * share, download=1 - 0.75 * share, latency=1 - 0.25 * share, memory=1 - 0.6 * share)
 
     def apply(self, model: onnx.ModelProto, params: DynamicParams, context: Context) -> onnx.ModelProto:
-        """Fold, then rewrite. Raises ValueError when no node can be."""
+        """Fold, then rewrite. Raises ValueError when no node can be, or an excluded name is unknown."""
         from edge_compress_quantize.canonical import canonical, restore_interface
         from edge_compress_quantize.onthefly import rewrite
         from edge_compress_quantize.qdq import GridSettings
-        from edge_compress_quantize.wiring import Wiring
+        from edge_compress_quantize.wiring import Wiring, known_names
 
+        exclude = known_names(model, params.exclude)
         folded = canonical(model, context.scratch)
         settings = GridSettings(params.bits, per_channel=params.per_channel, reduced=bool(params.reduce_range))
-        count = rewrite(folded, Wiring(folded.graph), settings, frozenset(params.exclude))
+        count = rewrite(folded, Wiring(folded.graph), settings, exclude)
         if not count:
             raise ValueError("no MatMul, Gemm or LSTM of the model has constant float32 weights")
         context.log(f"{count} nodes multiply integers")

@@ -67,18 +67,19 @@ class QuantizeFloat16(Strategy[Float16Params]):
         return Expectation(bytes=1 - 0.5 * share, download=1 - 0.47 * share, latency=1.0, memory=1 - 0.45 * share)
 
     def apply(self, model: onnx.ModelProto, params: Float16Params, context: Context) -> onnx.ModelProto:
-        """Fold, find what overflows, convert. Raises ValueError when no node can run in half precision."""
+        """Fold, find what overflows, convert. Raises ValueError when no node can, or an excluded name is unknown."""
         from edge_compress_quantize import canonical, half
-        from edge_compress_quantize.wiring import Wiring
+        from edge_compress_quantize.wiring import Wiring, known_names
 
+        exclude = known_names(model, params.exclude)
         folded = canonical.canonical(model, context.scratch)
         wiring = Wiring(folded.graph)
         types = half.float_types(folded)
-        nodes = half.half_nodes(wiring, types, params.exclude)
+        nodes = half.half_nodes(wiring, types, exclude)
         overflowing = _overflowing(folded, sorted(nodes), params, context)
         if overflowing:
             context.log(f"{len(overflowing)} nodes stay float32, because their results come near {half.LARGEST:.0f}")
-        nodes = half.half_nodes(wiring, types, {*params.exclude, *overflowing})
+        nodes = half.half_nodes(wiring, types, exclude | overflowing)
         if not nodes:
             raise ValueError("no node of the model can run in float16")
         half.convert(folded.graph, wiring, nodes, types)

@@ -107,13 +107,17 @@ class QuantizeStatic(Strategy[StaticParams]):
         )
 
     def apply(self, model: onnx.ModelProto, params: StaticParams, context: Context) -> onnx.ModelProto:
-        """Fold, place, calibrate, insert. Raises ValueError when nothing can be quantised or calibration is not finite."""
-        from edge_compress_quantize import calibrate, canonical, placement, qdq, ranges, storage
-        from edge_compress_quantize.wiring import Wiring
+        """Fold, place, calibrate, insert.
 
+        Raises ValueError when nothing can be quantised, calibration is not finite, or an excluded name is unknown.
+        """
+        from edge_compress_quantize import calibrate, canonical, placement, qdq, ranges, storage
+        from edge_compress_quantize.wiring import Wiring, known_names
+
+        exclude = known_names(model, params.exclude)
         folded = canonical.canonical(model, context.scratch)
         wiring = Wiring(folded.graph)
-        placed = placement.place(wiring, params.exclude)
+        placed = placement.place(wiring, exclude)
         if not placed.roles:
             raise ValueError("no node of the model can run in integers")
         context.log(f"{placement.integer_share(wiring, placed):.1%} of the weights are multiplied in integers")
@@ -130,7 +134,7 @@ class QuantizeStatic(Strategy[StaticParams]):
         qdq.insert(folded.graph, wiring, placed, grids, settings)
         if params.rest == "int8":
             rest = storage.StorageSettings(least_values=_WORTH_STORING)
-            storage.store(folded.graph, Wiring(folded.graph), rest, frozenset(params.exclude))
+            storage.store(folded.graph, Wiring(folded.graph), rest, exclude)
         canonical.restore_interface(folded, model)
         return folded
 

@@ -84,14 +84,15 @@ class QuantizeWeights(Strategy[WeightsParams]):
         )
 
     def apply(self, model: onnx.ModelProto, params: WeightsParams, context: Context) -> onnx.ModelProto:
-        """Fold, then store. Raises ValueError when there is nothing to store."""
+        """Fold, then store. Raises ValueError when there is nothing to store, or an excluded name is unknown."""
         from edge_compress_quantize.canonical import canonical, restore_interface
         from edge_compress_quantize.storage import StorageSettings, store
-        from edge_compress_quantize.wiring import Wiring
+        from edge_compress_quantize.wiring import Wiring, known_names
 
+        exclude = known_names(model, params.exclude)
         folded = canonical(model, context.scratch)
         settings = StorageSettings(params.bits, params.expand == "run", params.smallest, params.narrow_from)
-        stored = store(folded.graph, Wiring(folded.graph), settings, frozenset(params.exclude))
+        stored = store(folded.graph, Wiring(folded.graph), settings, exclude)
         if not stored:
             raise ValueError(f"no float32 weight tensor has {params.smallest} values or more")
         context.log(f"{stored:,} weights are stored in at most 8 bits")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,17 @@ class Names:
             if name not in self._taken:
                 self._taken.add(name)
                 return name
+
+
+def known_names(model: onnx.ModelProto, names: Collection[str]) -> frozenset[str]:
+    """``names`` as a set. Raises ValueError for the first that is neither a node's nor that of a tensor a node makes."""
+    known = {name for node in model.graph.node for name in (node.name, *node.output)}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"exclude: read {name!r}, expected the name of a node or of a tensor that a node makes{hint}")
+    return frozenset(names)
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

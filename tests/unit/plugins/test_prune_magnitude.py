@@ -115,6 +115,8 @@ def test_excluded_layers_keep_every_weight_and_shared_ones_count_once(tmp_path: 
     assert context.logged == ["24 of 48 weights are zero (50.0%)"]
     with pytest.raises(ValueError, match="no float32 weights"):
         pruned(tmp_path, exclude=("first", "second", "third", "fourth"))
+    with pytest.raises(ValueError, match="'frist'"):
+        pruned(tmp_path, exclude=("frist",))
 
 
 def test_the_file_keeps_its_size_and_the_download_shrinks_about_as_foretold(tmp_path: Path) -> None:

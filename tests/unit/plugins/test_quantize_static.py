@@ -153,6 +153,34 @@ def test_excluded_nodes_stay_float_by_node_name_and_by_tensor_name(tmp_path: Pat
     assert fused(quantized(residual(), tmp_path, exclude=("c",)), tmp_path)["QLinearConv"] == 2
 
 
+def test_an_excluded_name_that_nobody_has_is_an_error_with_the_nearest(tmp_path: Path) -> None:
+    model = residual()
+    model.graph.node[0].name = "stem_conv"
+    with pytest.raises(ValueError, match=r"'stem_cnv'.*'stem_conv'"):
+        quantized(model, tmp_path, exclude=("stem_cnv",))
+
+
+def test_weights_that_old_models_list_as_inputs_become_fixed(tmp_path: Path) -> None:
+    model = residual()
+    for item in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(item.name, item.data_type, list(item.dims)))
+    changed = quantized(model, tmp_path)
+    assert [item.name for item in changed.graph.input] == ["x"]
+    assert fused(changed, tmp_path)["QLinearConv"] == 3
+
+
+def test_batches_are_small_where_activations_are_large(tmp_path: Path) -> None:
+    model = model_of([conv("a", "x", "y", strides=[1, 1])], {"a.w": weights(32, 3, 3, 3), "a.b": weights(32)})
+    for item in (*model.graph.input, *model.graph.output):
+        for axis in (2, 3):
+            item.type.tensor_type.shape.dim[axis].dim_value = 512
+    images = np.random.default_rng(0).standard_normal((8, 3, 512, 512)).astype(np.float32)
+    context = ArrayContext({"x": images}, scratch=tmp_path)
+    QuantizeStatic().apply(model, StaticParams(), context)
+    one = (3 + 32) * 512 * 512 * 4
+    assert context.largest_batch * one <= 192 << 20
+
+
 def test_a_tensor_that_is_also_an_output_keeps_its_name(tmp_path: Path) -> None:
     nodes = [conv("a", "x", "a"), helper.make_node("Relu", ["a"], ["ar"]), conv("b", "ar", "y")]
     model = model_of(
