@@ -34,7 +34,8 @@ MOVES: dict[RolloutState, frozenset[RolloutState]] = {
     RolloutState.ABORTED: frozenset({RolloutState.SUPERSEDED}),
     RolloutState.SUPERSEDED: frozenset(),
 }
-"""A completed rollout progresses again when a device joins late."""
+"""A completed rollout progresses again when a device joins late. One whose artifacts are replaced is another rollout under the
+same name: it begins anew as PENDING, whatever it was."""
 
 
 def check_move(old: RolloutState, new: RolloutState) -> None:

@@ -130,7 +130,7 @@ def test_random_fleets(policy: RolloutPolicy, fates: list[str], seed: int) -> No
     """Never more exposed than the step's share; always an end; Completed only without too many failures."""
     fate = {f"d{index}": outcome for index, outcome in enumerate(fates)}
     fleet = {name: Member(name, None) for name in fate}
-    status, now = RolloutStatus(), 0.0
+    status, now, step = RolloutStatus(), 0.0, -1
     for _ in range(1000):
         decision = decide(policy, status, list(fleet.values()), now, seed=str(seed))
         old, new = RolloutState(status.state), RolloutState(decision.status.state)
@@ -138,6 +138,9 @@ def test_random_fleets(policy: RolloutPolicy, fates: list[str], seed: int) -> No
         status = decision.status
         if new in (RolloutState.ABORTED, RolloutState.COMPLETED):
             break
+        if (old, status.step) == (new, step):
+            assert not _too_many_failed(policy, fleet, decision.exposed, now)
+        step = status.step
         assert len(decision.exposed) <= max(1, math.ceil(policy.steps[status.step] * len(fleet) - 1e-9))
         fleet = {name: step_of(member, fate[name], name in decision.exposed, now) for name, member in fleet.items()}
         now += 61.0
@@ -152,11 +155,23 @@ def step_of(member: Member, fate: str, exposed: bool, now: float) -> Member:
     return member
 
 
+def _too_many_failed(policy: RolloutPolicy, fleet: dict[str, Member], exposed: frozenset[str], now: float) -> bool:
+    good, failed = _outcomes(fleet, now)
+    enough = good + failed >= min(policy.min_executed, len(exposed))
+    return bool(failed) and enough and failed / (good + failed) >= policy.abort_at
+
+
+def _outcomes(fleet: dict[str, Member], now: float) -> tuple[int, int]:
+    """How many are good, and how many failed or fell silent."""
+    tried = [member for member in fleet.values() if member.state is not None]
+    good = sum(member.state is GOOD for member in tried)
+    return good, sum(member.state is BAD or (member.state is not GOOD and now - member.news_at > 600) for member in tried)
+
+
 def _check_end(policy: RolloutPolicy, status: RolloutStatus, fleet: dict[str, Member], now: float) -> None:
     assert status.state in ("Completed", "Aborted")
     exposed = [member for member in fleet.values() if member.state is not None]
-    good = sum(member.state is GOOD for member in exposed)
-    failed = sum(member.state is BAD or (member.state is not GOOD and now - member.news_at > 600) for member in exposed)
+    good, failed = _outcomes(fleet, now)
     if status.state == "Completed":
         assert len(exposed) == len(fleet)
         assert good >= policy.advance_at * len(fleet) - 1e-6
