@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,11 +34,11 @@ from edge_compress.config import DEFAULT_SERVER
 from edge_compress.domain.job import JobState
 from edge_compress.domain.resource import Change, PlanPreview, Plugin, Stored
 from edge_compress.domain.schema import unknown_name
-from edge_compress.domain.spec import Model, Resource, dump_resource
-from edge_compress.errors import NotFound, Unavailable
+from edge_compress.domain.spec import Model, dump_resource
+from edge_compress.errors import InvalidInput, NotFound, Unavailable
 from edge_compress.messages import from_message
-from edge_compress.sources import Source, gathered
-from edge_compress.transfer import Progress, Transfer
+from edge_compress.sources import Given, Source, gathered
+from edge_compress.transfer import Prepared, Progress, Transfer
 from edge_compress.watching import Watch
 
 FactsOf = Callable[[Path], Mapping[str, Any]]
@@ -113,10 +113,18 @@ class Client:
     ) -> tuple[Applied, ...]:
         """Create or change resources, uploading first the files that Models name (relative to ``root`` or their fleet file).
 
-        Applying twice changes nothing. With ``expected_generation`` a resource that somebody changed meanwhile raises Conflict.
+        All are checked before the first is changed, so that a refusal changes nothing; ``validate_only`` ends there. Applying
+        twice changes nothing. With ``expected_generation`` a resource that somebody changed meanwhile raises Conflict.
         """
-        options = {"expected_generation": expected_generation, "validate_only": validate_only}
-        return tuple(self._apply_one(item, folder, progress, options) for item, folder in gathered(what, Path(root)))
+        uploaded = [self._uploaded(item, progress) for item in gathered(what, Path(root))]
+        checked: tuple[Applied, ...] = ()
+        if validate_only or len(uploaded) > 1:
+            alongside = [f"{item.kind}/{item.resource.name}" for item in uploaded]
+            check = {"expected_generation": expected_generation, "validate_only": True}
+            checked = tuple(self._apply_one(item, check, alongside) for item in uploaded)
+        if validate_only:
+            return checked
+        return tuple(self._apply_one(item, {"expected_generation": expected_generation}) for item in uploaded)
 
     def get(self, kind: str, name: str) -> Stored:
         """One resource. Raises NotFound."""
@@ -200,9 +208,10 @@ class Client:
         ``facts_of`` computes the facts of models that the server does not hold; without it those pairs have no predictions.
         """
         request = compression_pb2.PlanRequest()
-        for resource, folder in gathered(what, Path(root)):
+        for given in gathered(what, Path(root)):
+            resource = given.resource
             if isinstance(resource, Model):
-                prepared = self._transfer.prepare(resource, folder)
+                prepared = self._prepared(resource, given)
                 resource = prepared.model
                 self._add_facts(request, resource, prepared.sources, facts_of)
             request.documents_json.append(json.dumps(dump_resource(resource)))
@@ -219,6 +228,10 @@ class Client:
         answer = self._calls.unary(self._compression.ListPlugins, compression_pb2.ListPluginsRequest())
         return tuple(from_message(Plugin, item) for item in answer.plugins)
 
+    def upload(self, path: Path | str, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+        """Send a file, going on where an earlier try stopped; returns its sha256. Raises TooLarge, StorageFull, Unavailable."""
+        return self._transfer.upload_file(Path(path), progress)
+
     def download(self, sha256: str, path: Path | str, progress: Callable[[int], None] = lambda done: None) -> None:
         """Fetch a blob to ``path``, which appears when whole and verified. Raises NotFound, Corrupt."""
         self._transfer.download(sha256, Path(path), progress)
@@ -233,18 +246,32 @@ class Client:
         rpcs = _RPCS[kind]
         return getattr(self._stubs[rpcs.stub], verb + (rpcs.plural if many else rpcs.singular))
 
-    def _apply_one(self, resource: Resource, folder: Path, progress: Progress, options: Mapping[str, Any]) -> Applied:
-        kind = type(resource).__name__
-        if isinstance(resource, Model):
-            prepared = self._transfer.prepare(resource, folder)
-            resource = prepared.model
-            if not options["validate_only"]:
-                self._transfer.upload_all(prepared, progress)
+    def _prepared(self, model: Model, given: Given) -> Prepared:
+        try:
+            return self._transfer.prepare(model, given.folder)
+        except InvalidInput as error:
+            raise given.located(error) from error
+
+    def _uploaded(self, given: Given, progress: Progress) -> Given:
+        """The resource as the server is told of it, the files that it names being there."""
+        if not isinstance(given.resource, Model):
+            return given
+        prepared = self._prepared(given.resource, given)
+        self._transfer.upload_all(prepared, progress)
+        return replace(given, resource=prepared.model)
+
+    def _apply_one(self, given: Given, options: Mapping[str, Any], alongside: Sequence[str] = ()) -> Applied:
+        kind = given.kind
         field = _RPCS[kind].singular.lower()
-        request = _RPCS[kind].apply_request(**{field: wire.resource_to_wire(resource)}, **options)
-        answer = self._calls.unary(self._rpc(kind, "Apply"), request)
+        request = _RPCS[kind].apply_request(**{field: wire.resource_to_wire(given.resource)}, **options)
+        if kind == "Deployment":
+            request.alongside.extend(alongside)
+        try:
+            answer = self._calls.unary(self._rpc(kind, "Apply"), request)
+        except InvalidInput as error:
+            raise given.located(error) from error
         stored = wire.stored_from_wire(getattr(answer, field))
-        return Applied(kind, resource.name, wire.outcome_from_wire(answer.outcome), stored)
+        return Applied(kind, given.resource.name, wire.outcome_from_wire(answer.outcome), stored)
 
     def _follow(self, kind: str, request: common_pb2.WatchRequest, seconds: float) -> Iterator[Change]:
         call = self._rpc(kind, "Watch", many=True)(request, timeout=seconds)

@@ -21,7 +21,7 @@ from edge_compress import encoding
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc
 from edge_compress.calls import Calls
 from edge_compress.domain.spec import FileRef, Model
-from edge_compress.errors import Conflict, Corrupt, InvalidInput, InvalidSpec, Unavailable
+from edge_compress.errors import Conflict, Corrupt, InvalidInput, InvalidModel, InvalidSpec, TooLarge, Unavailable
 
 Progress = Callable[[str, int, int], None]
 """called with the path as declared, bytes done, bytes in all"""
@@ -73,8 +73,12 @@ class Transfer:
 
     def upload_all(self, prepared: Prepared, progress: Progress) -> None:
         """Send what the server does not hold yet. Raises TooLarge, StorageFull, Unavailable, and Corrupt when a file changed."""
+        fields = {path: field for field, path in prepared.model.spec.paths().items()}
         for digest, (declared, file) in prepared.sources.items():
-            self.upload(digest, file, functools.partial(progress, declared))
+            try:
+                self.upload(digest, file, functools.partial(progress, declared))
+            except TooLarge as error:
+                raise TooLarge(f"{fields[declared]}: {declared}: {error}") from error
 
     def held(self, sha256: str) -> artifacts_pb2.BlobState:
         """How much of a blob the server holds."""
@@ -170,7 +174,10 @@ class Transfer:
             return path
         from edge_compress.graph.external import inline_external_data
 
-        data = inline_external_data(path)
+        try:
+            data = inline_external_data(path)
+        except InvalidModel as error:
+            raise error.within(field, declared) from error
         if hashlib.sha256(data).hexdigest() == self._digest(path):
             return path
         self._scratch = self._scratch or tempfile.TemporaryDirectory(prefix="edge-compress-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,8 +19,22 @@ from typing import Any
 
 import pytest
 
+from edge_compress import Client
+from edge_compress.errors import Unavailable
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "edge_compress" / "demo"
+
+
+ONE_RECIPE = """
+kind: Recipe
+metadata: {name: int8}
+spec: {steps: [{strategy: quantize.static}]}
+---
+kind: Deployment
+metadata: {name: digits}
+spec: {model: digits, recipe: int8, selector: {profiles: [cam]}}
+"""
 
 
 def free_port() -> int:
@@ -103,9 +116,12 @@ class Stand:
         return done
 
     def get(self, kind: str) -> list[dict[str, Any]]:
-        """``get KIND -o json``, as a list of documents."""
-        answer = json.loads(self.cli("get", kind, "-o", "json").stdout)
-        return answer["items"] if isinstance(answer, dict) else answer
+        """Every resource of a kind, asked for in this process: a command a question would slow what is tested."""
+        with Client(self.address) as client:
+            return [
+                {"metadata": {"name": item.name}, "spec": vars(item.spec), "status": vars(item.status) if item.status else {}}
+                for item in client.list(kind)
+            ]
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
@@ -125,7 +141,7 @@ class Stand:
 
     def jobs_done(self) -> bool:
         """Whether there are jobs and all have ended."""
-        states = [item["status"].get("state", "Queued") for item in self.get("jobs")]
+        states = [item["status"].get("state", "Queued") for item in self.get("Job")]
         return bool(states) and not {"Queued", "Running"} & set(states)
 
     def log(self, name: str) -> str:
@@ -146,13 +162,11 @@ class Stand:
         assert self.server is not None
         if self.server.poll() is not None:
             raise AssertionError(f"the server ended with {self.server.returncode}:\n{self.log('server')}")
-        done = subprocess.run(
-            [self.python, "-m", "edge_compress", "get", "profiles", "--server", self.address, "-o", "name"],
-            capture_output=True,
-            env=self._env(),
-            check=False,
-        )
-        return done.returncode == 0
+        try:
+            with Client(self.address, timeout=1.0) as client:
+                return list(client.list("DeviceProfile")) is not None
+        except Unavailable:
+            return False
 
     def _env(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
@@ -199,6 +213,14 @@ def fleet(demo_files: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "fleet"
     shutil.copytree(demo_files, folder)
     return folder / "fleet.yaml"
+
+
+@pytest.fixture
+def small_fleet(fleet: Path) -> Path:
+    """The demo's model for one profile by one recipe: a single candidate, where choosing is not what is tested."""
+    documents = [item for item in fleet.read_text().split("---\n") if "name: cam," in item or "kind: Model" in item]
+    fleet.write_text("---\n".join([*documents, ONE_RECIPE]))
+    return fleet
 
 
 @pytest.fixture(name="wait_for")

@@ -72,7 +72,7 @@ def test_its_strategy_is_used_by_a_recipe_and_misbehaviour_is_one_candidates_fai
     stand.start_server()
     stand.cli("apply", "-f", str(fleet))
     wait_for("all jobs end", stand.jobs_done, 180)
-    states = {item["spec"]["recipe"]: item["status"]["state"] for item in stand.get("jobs")}
+    states = {item["spec"]["recipe"]: item["status"]["state"] for item in stand.get("Job")}
     assert states.pop("round") == "Succeeded"
     assert set(states.values()) <= {"Infeasible", "Failed"}
     assert len(states) == 3
