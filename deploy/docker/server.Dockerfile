@@ -14,7 +14,7 @@ FROM python:3.11-slim
 COPY --from=build /opt/edge-compress /opt/edge-compress
 RUN useradd --system --create-home edge && mkdir /state && chown edge /state
 USER edge
-ENV PATH=/opt/edge-compress/bin:$PATH EDGE_COMPRESS_STATE=/state EDGE_COMPRESS_LOG_FORMAT=json
+ENV PATH=/opt/edge-compress/bin:$PATH EDGE_COMPRESS_STATE=/state EDGE_COMPRESS_LOG_FORMAT=json ORT_DISABLE_TELEMETRY=1
 VOLUME /state
 EXPOSE 50551 9464
 STOPSIGNAL SIGTERM

@@ -26,11 +26,12 @@ class Cast:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._logs = folder, folder / "logs"
+        self._folder, self._logs, self._temporary = folder, folder / "logs", folder / "tmp"
         self._players: dict[str, subprocess.Popen[bytes]] = {}
         self.strays: list[int] = []
         """processes that outlived the one that started them and had to be killed; known after ``close``"""
-        self._logs.mkdir(parents=True, exist_ok=True)
+        for made in (self._logs, self._temporary):
+            made.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Cast:
         return self
@@ -78,9 +79,10 @@ class Cast:
                 os.kill(pid, signal.SIGKILL)
 
     def _environment(self) -> dict[str, str]:
-        """Ours without settings of edge-compress, so that the user's own server and state are never touched."""
+        """Ours without settings of edge-compress, so that the user's own server and state are never touched, with temporary
+        files where they go away with the demo, and without the telemetry that onnxruntime's wheels send since 1.29."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_COMPRESS_")}
-        return {**kept, MARKER: str(self._folder)}
+        return {**kept, MARKER: str(self._folder), "TMPDIR": str(self._temporary), "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def processes_of(folder: Path) -> list[int]:
