@@ -119,13 +119,13 @@ class App:
         interceptor = CallInterceptor(default_seconds=self._pace.deadline_seconds)
         server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
         port = self._bind(server)
-        self._stack.push_async_callback(server.stop, _GRACE_SECONDS)
-        self._stack.callback(interceptor.stop)
         await self._work(core)
         self._serve_metrics(core.metrics)
         add_services(server, core, SizeLimits(self._settings.max_model_bytes, self._settings.max_data_bytes))
         status = _add_health(server)
+        self._stack.push_async_callback(server.stop, _GRACE_SECONDS)
         await server.start()
+        self._stack.callback(interceptor.stop)
         self.address = str(self._listen.with_port(port))
         for name in ("", *SERVICES):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -195,7 +195,7 @@ class App:
     def _serve_metrics(self, metrics: Metrics) -> None:
         if self._metrics_listen is not None:
             server = MetricsServer(metrics, self._metrics_listen.host, self._metrics_listen.port)
-            self._stack.callback(server.close)
+            self._stack.push_async_callback(asyncio.to_thread, server.close)
             self.metrics_address = str(self._metrics_listen.with_port(server.port))
 
 
