@@ -71,4 +71,4 @@ def _named(word: str | None, names: list[str]) -> list[tuple[str, str]]:
         raise InvalidSpec.at(
             "KIND NAME", kind.singular, f"the name of a {kind.singular}", f"see `edge-compress get {kind.singular}s`"
         )
-    return [(kind.kind, one) for one in every]
+    return [(kind.kind, one.rpartition("/")[2]) for one in every]

@@ -85,7 +85,9 @@ def named(word: str, name: str | None) -> tuple[Kind, str | None]:
     from edge_compress.cli.kinds import kind_named
 
     head, slash, tail = word.partition("/")
-    return kind_named(head), (tail if slash and name is None else name)
+    if name is None:
+        return kind_named(head), tail if slash else None
+    return kind_named(head), name.rpartition("/")[2]  # names have no slash: this is what `get -o name` printed
 
 
 def _items(client: Client, kind: Kind, name: str | None, labels: dict[str, str]) -> list[Any]:

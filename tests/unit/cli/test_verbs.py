@@ -92,6 +92,7 @@ def test_kinds_have_plural_and_short_names() -> None:
 
 def test_delete_removes_by_name_and_by_file(cli: Command, fleet: str) -> None:
     cli(["apply", "-f", fleet])
+    assert cli(["describe", "profile", "profile/cam"]).code == 0
     assert cli(["delete", "profile/cam"]).out == "profile/cam deleted\n"
     again = cli(["delete", "profile", "cam"])
     assert (again.code, again.err) == (1, "error: DeviceProfile 'cam' does not exist\n")
