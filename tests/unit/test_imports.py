@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {f"{E}.domain", f"{E}.errors"},
     "fleet_file": {f"{E}.domain", f"{E}.errors", "yaml"},
     "graph": {f"{E}.domain", f"{E}.errors", "google.protobuf.message", "numpy", "onnx", "onnxruntime"},
+    "graph.bridge": {f"{E}.domain", f"{E}.errors", "numpy", "onnx", "torch"},
     "plugin": {f"{E}.domain", f"{E}.graph", f"{E}.errors", "pluggy"},
     "store": {f"{E}.domain", f"{E}.errors"},
     "messages": {f"{E}.domain", f"{E}.errors", "google.protobuf"},
@@ -40,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         f"{E}.{name}" for name in ("store.interface", "plugin", "graph", "domain", "metrics", "encoding", "errors", "__version__")
     }
     | {"numpy", "onnx"},
-    "worker.oneshot": {f"{E}.{name}" for name in ("store", "plugin", "domain", "errors")},
+    "worker.oneshot": {f"{E}.{name}" for name in ("store", "plugin", "graph", "domain", "errors")},
     "delivery": {
         f"{E}.{name}"
         for name in ("store.interface", "plugin", "domain", "metrics", "encoding", "errors", "worker.engine", "__version__")
