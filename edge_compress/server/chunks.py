@@ -17,6 +17,8 @@ from edge_compress.encoding import CHUNK_BYTES
 from edge_compress.errors import InvalidInput
 
 LARGEST_CHUNK = 2 * CHUNK_BYTES
+_ENTRY_BYTES = 256
+"""what it costs to remember that a chunk does not shrink"""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ class PackedChunks:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = packed
-                self._bytes += len(packed)
+                self._bytes += len(packed) + _ENTRY_BYTES
             while self._bytes > self._limit:
                 _, dropped = self._kept.popitem(last=False)
-                self._bytes -= len(dropped)
+                self._bytes -= len(dropped) + _ENTRY_BYTES
 
 
 def _varint(value: int) -> bytes:

@@ -31,17 +31,20 @@ _NEEDED_BY = {
 
 @dataclass(frozen=True)
 class Terms:
-    """On which terms to apply: only at this generation (0: any), or not at all but as a check."""
+    """On which terms to apply: only at this generation (0: any), or not at all but as a check, where what is named ``alongside``
+    (Kind/name) counts as existing."""
 
     expected_generation: int = 0
     validate_only: bool = False
+    alongside: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, request: Any) -> Terms:
         """The terms in an Apply request. Raises InvalidInput for a generation below zero."""
         if request.expected_generation < 0:
             raise InvalidInput.at("expected_generation", request.expected_generation, "a generation, or 0 for any")
-        return cls(request.expected_generation, request.validate_only)
+        alongside = frozenset(getattr(request, "alongside", ())) if request.validate_only else frozenset()
+        return cls(request.expected_generation, request.validate_only, alongside)
 
 
 class Declarations:
@@ -80,7 +83,7 @@ class Declarations:
 
     def _apply(self, resource: spec.Resource, terms: Terms) -> tuple[Record, ApplyOutcome]:
         if isinstance(resource, spec.Deployment):
-            references.check_named(resource, self._exists)
+            references.check_named(resource, lambda kind, name: f"{kind}/{name}" in terms.alongside or self._exists(kind, name))
         if terms.validate_only:
             return preview(self._store, resource, terms.expected_generation)
         record, outcome = self._store.apply(

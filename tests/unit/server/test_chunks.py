@@ -48,14 +48,17 @@ def test_hostile_chunks_are_refused_naming_the_field(chunk, field):
 
 
 def test_packed_chunks_are_kept_within_the_limit():
-    kept = PackedChunks(limit_bytes=2000)
+    kept = PackedChunks(limit_bytes=5000)
     for number in range(50):
         data = bytes([number]) * 100_000 + os.urandom(500)
         chunk = kept.chunk("ab", number, data)
         assert chunk.packed
         assert encoding.unpack(chunk.data) == data
-    assert kept._bytes <= 2000
-    assert kept._kept
+    assert kept._bytes <= 5000
+    assert 0 < len(kept._kept) < 50
+    for number in range(1000):
+        kept.chunk("cd", number, os.urandom(64))
+    assert len(kept._kept) < 50, "remembering what does not shrink is bounded too"
 
 
 def test_a_chunk_that_does_not_shrink_goes_as_it_is():
