@@ -58,6 +58,15 @@ class InvalidInput(EdgeCompressError):
         said = f"read {_shorten(read)}, expected {expected}" + (f"; {do}" if do else "")
         return cls(f"{field}: {said}", violations=(Violation(field, said),))
 
+    def within(self, field: str, path: str) -> Self:
+        """The same error about the file ``path`` that ``field`` names, for whoever knows the bytes' place in a declaration."""
+        said = f"{path}: {self.message}"
+        return type(self)(f"{field}: {said}", violations=(Violation(field, said),))
+
+    def located(self, where: str) -> Self:
+        """The same error with where it was read: a file with its line, or the resource."""
+        return type(self)(f"{where}: {self.message}", violations=self.violations)
+
 
 class InvalidSpec(InvalidInput):
     """A resource, a recipe or a flag is wrong."""

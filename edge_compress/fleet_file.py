@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from edge_compress.domain.spec import Model, Resource, parse_resource
-from edge_compress.errors import EdgeCompressError, InvalidInput, InvalidSpec, NotFound, TooLarge, Violation
+from edge_compress.errors import InvalidInput, InvalidSpec, NotFound, TooLarge, Violation
 
 MAX_BYTES = 4 * 1024**2
 MAX_NODES = 100_000
@@ -44,6 +44,10 @@ class Declared:
     def kind(self) -> str:
         """Name of the kind."""
         return type(self.resource).__name__
+
+    def where(self, error: InvalidInput) -> str:
+        """``file:line`` of the field that an error is about."""
+        return _where(error, self.file, self.lines)
 
 
 def load_path(path: Path) -> list[Declared]:
@@ -140,7 +144,7 @@ def _declare(node: yaml.MappingNode, file: str, folder: Path | None) -> Declared
         if isinstance(resource, Model) and folder is not None:
             _check_files(resource, folder)
     except InvalidInput as error:
-        raise _located(error, file, lines) from error
+        raise error.located(_where(error, file, lines)) from error
     return Declared(resource, file, lines[""], folder or Path(), document, lines)
 
 
@@ -186,9 +190,9 @@ def _scalar(node: yaml.Node, at: str, file: str) -> Any:
         raise _wrong(file, _line(node), at or "document", f"{node.tag} {node.value}", expected) from error
 
 
-def _located(error: InvalidInput, file: str, lines: dict[str, int]) -> EdgeCompressError:
+def _where(error: InvalidInput, file: str, lines: dict[str, int]) -> str:
     field = error.violations[0].field if error.violations else ""
-    return type(error)(f"{file}:{_line_of(field, lines)}: {error.message}", violations=error.violations)
+    return f"{file}:{_line_of(field, lines)}"
 
 
 def _line_of(field: str, lines: dict[str, int]) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_compress.domain.spec import KINDS, Resource, parse_resource
+from edge_compress.errors import InvalidInput
 from edge_compress.fleet_file import Declared, load_path
 
 Source = Resource | Mapping[str, Any] | Declared | str | Path
@@ -14,21 +16,40 @@ Source = Resource | Mapping[str, Any] | Declared | str | Path
 _SINGLE = (str, Path, Mapping, Declared, *KINDS.values())
 
 
-def gathered(what: Source | Iterable[Source], root: Path) -> list[tuple[Resource, Path]]:
-    """Every resource in ``what`` with the folder that its paths are relative to, in the order in which they must be applied.
+@dataclass(frozen=True)
+class Given:
+    """A resource, the folder that its paths are relative to, and the declaration in a fleet file that it comes from."""
 
-    ``root`` is that folder where ``what`` is no file. Raises InvalidSpec, NotFound, TooLarge.
+    resource: Resource
+    folder: Path
+    declared: Declared | None = None
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind."""
+        return type(self.resource).__name__
+
+    def located(self, error: InvalidInput) -> InvalidInput:
+        """The error with where its field was read: file and line, or else the resource."""
+        where = self.declared.where(error) if self.declared else f"{self.kind} {self.resource.name}"
+        return error.located(where)
+
+
+def gathered(what: Source | Iterable[Source], root: Path) -> list[Given]:
+    """Every resource in ``what``, in the order in which they must be applied.
+
+    ``root`` is what paths are relative to where ``what`` is no file. Raises InvalidSpec, NotFound, TooLarge.
     """
     single: Any = what
     items: Iterable[Source] = [single] if isinstance(what, _SINGLE) else single
-    found = [pair for item in items for pair in _resources(item, root)]
+    found = [given for item in items for given in _resources(item, root)]
     order = list(KINDS)
-    return sorted(found, key=lambda pair: order.index(type(pair[0]).__name__))
+    return sorted(found, key=lambda given: order.index(given.kind))
 
 
-def _resources(item: Source, root: Path) -> list[tuple[Resource, Path]]:
+def _resources(item: Source, root: Path) -> list[Given]:
     if isinstance(item, (str, Path)):
-        return [(declared.resource, declared.folder) for declared in load_path(Path(item))]
+        return [Given(declared.resource, declared.folder, declared) for declared in load_path(Path(item))]
     if isinstance(item, Declared):
-        return [(item.resource, item.folder)]
-    return [(parse_resource(item) if isinstance(item, Mapping) else item, root)]
+        return [Given(item.resource, item.folder, item)]
+    return [Given(parse_resource(item) if isinstance(item, Mapping) else item, root)]

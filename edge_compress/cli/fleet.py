@@ -28,7 +28,7 @@ def apply(
         bool, typer.Option("--wait", help="Wait for the compression jobs; exit 3 when a goal cannot be met.")
     ] = False,
     wait_timeout: Annotated[str | None, typer.Option(metavar="TIME", help="Longest wait with --wait. Default: none.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check on the server and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send files, check all, change nothing.")] = False,
     server: ServerOption = None,
     timeout: TimeoutOption = None,
     insecure: InsecureOption = False,

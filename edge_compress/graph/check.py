@@ -33,14 +33,12 @@ MAX_NODES = 1_000_000
 
 
 def load_checked(path: Path, max_bytes: int = MAX_MODEL_BYTES) -> onnx.ModelProto:
-    """The model in a file. Raises TooLarge over ``max_bytes`` bytes, InvalidModel for anything a runtime could not take."""
+    """The model in a file, which the caller names in errors. Raises TooLarge over ``max_bytes`` bytes, InvalidModel for anything
+    a runtime could not take."""
     size = path.stat().st_size
     if size > max_bytes:
-        raise TooLarge(f"{path.name}: read {size} bytes, expected at most {max_bytes}")
-    try:
-        return parse_checked(path.read_bytes())
-    except InvalidModel as error:
-        raise InvalidModel(f"{path.name}: {error.message}", violations=error.violations) from error
+        raise TooLarge(f"read {size} bytes, expected at most {max_bytes}")
+    return parse_checked(path.read_bytes())
 
 
 def parse_checked(data: bytes) -> onnx.ModelProto:

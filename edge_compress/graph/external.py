@@ -49,7 +49,7 @@ def inline_external_data(path: Path) -> bytes:
     try:
         return b"".join(_message("Model", memoryview(data), _Folder(path.parent).read, 0))
     except (IndexError, _Malformed) as error:
-        raise InvalidModel(f"{path.name}: read bytes that are not an ONNX model, or only part of one; export it again") from error
+        raise InvalidModel("read bytes that are not an ONNX model, or only part of one; export it again") from error
 
 
 class _Malformed(Exception):

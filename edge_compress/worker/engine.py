@@ -27,7 +27,7 @@ from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.spec import DeviceProfileSpec, Model, ModelData
-from edge_compress.errors import StepFailed
+from edge_compress.errors import InvalidModel, StepFailed
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.worker.candidates import CandidateRunner, Tried
@@ -103,8 +103,9 @@ class Engine:
         return ModelFacts.from_json(plain)
 
     def check_data(self, model: Model) -> dict[str, DataFacts]:
-        """Check every data file against the model. Raises InvalidData naming ``spec.data.<role>``."""
-        facts = self.facts(model_digest(model))
+        """Check every data file against the model. Raises InvalidData naming ``spec.data.<role>``, and InvalidModel naming
+        ``spec.source``."""
+        facts = self._facts_of(model)
         evaluation = evaluation_role(model)
         found = {}
         for role in ModelData.ROLES:
@@ -179,6 +180,12 @@ class Engine:
             self._remember(key, result)
         progress(1.0, result.outcome.verdict)
         return result
+
+    def _facts_of(self, model: Model) -> ModelFacts:
+        try:
+            return self.facts(model_digest(model))
+        except InvalidModel as error:
+            raise error.within("spec.source", model.spec.source) from error
 
     # -- planning ---------------------------------------------------------------------------------------------------------
 

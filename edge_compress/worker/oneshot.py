@@ -17,7 +17,8 @@ from typing import Any
 
 from edge_compress.domain.report import report_entry
 from edge_compress.domain.spec import Deployment, DeviceProfile, FileRef, Model, Recipe, Resource
-from edge_compress.errors import InvalidSpec, NotFound
+from edge_compress.errors import InvalidInput, InvalidModel, InvalidSpec, NotFound
+from edge_compress.graph.external import inline_external_data
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.store.state import open_state
@@ -63,7 +64,7 @@ def compress_fleet(
             model.name: _with_files(model, root, store) for model in {pair.model.name: pair.model for pair in pairs}.values()
         }
         for model in uploaded.values():
-            engine.check_data(model)
+            _check_files(engine, model)
         with ThreadPoolExecutor(max_workers=_PAIRS_AT_ONCE, thread_name_prefix="pair") as pool:
             futures = [pool.submit(_run, engine, pair, uploaded, seed, stop, budget_seconds, progress) for pair in pairs]
             try:
@@ -134,14 +135,30 @@ def _scratch(folder: Path) -> Path:
     return scratch
 
 
+def _check_files(engine: Engine, model: Model) -> None:
+    try:
+        engine.check_data(model)
+    except InvalidInput as error:
+        raise error.located(f"Model {model.name}") from error
+
+
 def _with_files(model: Model, root: Path, store: Store) -> Model:
     refs = []
     for field, name in model.spec.paths().items():
         path = root / name
         if not path.is_file():
             raise NotFound("file", f"{name} ({field} of Model {model.name})")
-        refs.append(FileRef(name, store.blobs.put_file(path), path.stat().st_size))
+        sha256 = _put_model(model.name, name, path, store) if path.suffix == ".onnx" else store.blobs.put_file(path)
+        refs.append(FileRef(name, sha256, store.blobs.size(sha256)))
     return replace(model, spec=replace(model.spec, files=tuple(dict.fromkeys(refs))))
+
+
+def _put_model(model: str, name: str, path: Path, store: Store) -> str:
+    """Keep an ONNX file, the tensors that lie beside it put inside, as an upload would."""
+    try:
+        return store.blobs.put_bytes(inline_external_data(path))
+    except InvalidModel as error:
+        raise error.within("spec.source", name).located(f"Model {model}") from error
 
 
 def _run(
