@@ -33,7 +33,7 @@ _SAVE_SECONDS = 10.0
 class App:
     """A running agent."""
 
-    def __init__(self, setup: Setup, folder: StateFolder, spawned: Spawned | None) -> None:
+    def __init__(self, setup: Setup, folder: StateFolder, spawned: Spawned) -> None:
         """``spawned`` is a model process that has been started ahead."""
         log_as(setup.log_format)
         if check_address(setup.server, setup.insecure):

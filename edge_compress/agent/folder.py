@@ -35,11 +35,6 @@ class StateFolder:
         """Totals that the server may lack."""
         return self.path / "usage.json"
 
-    @property
-    def has_model(self) -> bool:
-        """Whether a model was committed here, as far as a glance tells."""
-        return os.path.islink(self.path / "current")
-
     def release(self) -> None:
         """Let another agent have it."""
         os.close(self._lock)

@@ -1,4 +1,4 @@
-"""Starts an agent: takes the state folder, has the last good model loading, and only then loads grpc and connects.
+"""Starts an agent: takes the state folder, and only then loads grpc and connects.
 
 ``run`` is for the command line and hands over to a process of its own, ``start`` is what that process does. ``app`` joins
 the parts; this decides what must come first.
@@ -22,33 +22,23 @@ if TYPE_CHECKING:
 def run(settings: AgentSettings) -> int:
     """Become an agent: this process goes on, under the same id, as a fresh interpreter without the command line's libraries,
     which an agent would otherwise hold for months. Raises StartupError for an unsafe address."""
+    from edge_compress.agent.arguments import setup_of
+
     check_address(settings.server, settings.insecure)
-    setup = Setup(
-        server=settings.server,
-        profile=settings.profile,
-        name=settings.name,
-        state=str(settings.state.absolute()),
-        labels=dict(settings.labels),
-        insecure=settings.insecure,
-        self_test_rate=settings.self_test_rate,
-        heartbeat=settings.heartbeat,
-        report=settings.report,
-        log_format=settings.log_format,
-    )
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "edge_compress.agent", to_line(setup)])
+    os.execv(sys.executable, [sys.executable, "-m", "edge_compress.agent", to_line(setup_of(settings))])
 
 
-def start(setup: Setup) -> int:
-    """Run an agent until SIGTERM or SIGINT; the exit code is 0 then. Raises StartupError when it cannot start or is refused."""
+def start(setup: Setup, spawned: Spawned) -> int:
+    """Run an agent until SIGTERM or SIGINT; the exit code is 0 then. ``spawned`` is a model process that was started ahead.
+
+    Raises StartupError when the agent cannot start or is refused.
+    """
     check_address(setup.server, setup.insecure)
     folder = StateFolder(Path(setup.state))
-    spawned = Spawned() if folder.has_model else None
     try:
         from edge_compress.agent.app import App  # asyncio and grpc: only now that the model process is on its way
 
         return App(setup, folder, spawned).run()
     finally:
-        if spawned is not None:
-            spawned.kill()
         folder.release()

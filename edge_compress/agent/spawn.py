@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from typing import Self
 
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
 """one model and one caller: more heaps and numpy's own threads would only cost memory"""
@@ -25,6 +26,12 @@ class Spawned:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, **_ALLOCATOR},
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
 
     def send(self, message: bytes) -> None:
         """Leave a message that the process finds when it is ready. It must be small enough for a socket's buffer."""

@@ -72,11 +72,11 @@ class Traffic:
             self._child = Child(self._slots, assignment)
         self._changed.set()
 
-    def begin(self, assignment: Assignment | None, spawned: Spawned | None) -> None:
-        """Serve what was committed before the agent started, in a process that may have been ``spawned`` ahead."""
+    def begin(self, assignment: Assignment | None, spawned: Spawned) -> None:
+        """Serve what was committed before the agent started, in the process that was ``spawned`` ahead."""
         if assignment is not None:
             self._assignment, self._child = assignment, Child(self._slots, assignment, spawned)
-        elif spawned is not None:
+        else:
             spawned.kill()
 
     def remember_peak(self, assignment: Assignment, peak_memory_bytes: int) -> None:
