@@ -141,3 +141,5 @@ class Artifact:
     version: str = ""
     """short digest that metrics and people use"""
     expected: Measurement = Measurement()
+    file_name: str = "model.onnx"
+    """what the file is called on a device; the target decides"""

@@ -68,7 +68,6 @@ class CandidateRunner:
     def baseline(self, run: Run) -> Measurement:
         """The float original in the target's format, with its quality."""
         if self._baseline is None:
-            run.progress(0.0, "measuring the original")
             made = self._convert(ORIGINAL, model_digest(self._request.model), run)
             self._baseline = Measurement(made["sha256"], made["bytes"], quality=self._quality(made["sha256"], None, run))
         return self._baseline

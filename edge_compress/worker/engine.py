@@ -258,18 +258,20 @@ class Engine:
         """Make and judge every candidate of a plan, in its order, as many at a time as there are cores."""
         done = 0
         lock = threading.Lock()
+        quiet = Run(run.cancelled)
+        run.progress(0.0, "measuring the original")
 
         def attempt(candidate: Candidate) -> Tried:
             nonlocal done
             if done and deadline is not None and time.monotonic() > deadline:
                 return Tried(candidate, state="skipped", why="the time budget ended before its turn")
-            tried = runner.attempt(candidate, Run(run.cancelled))
+            tried = runner.attempt(candidate, quiet)
             with lock:
                 done += 1
                 run.progress(0.8 * done / len(plan.candidates), f"tried {done} of {len(plan.candidates)} candidates")
             return tried
 
-        runner.baseline(run)
+        runner.baseline(quiet)
         with ThreadPoolExecutor(max_workers=len(self._cores), thread_name_prefix="candidate") as pool:
             futures = [pool.submit(attempt, candidate) for candidate in plan.candidates]
             return [future.result() for future in futures]
@@ -288,7 +290,8 @@ class Engine:
         profile = request.profile.spec
         max_drop = request.model.spec.quality.max_drop
         run.progress(0.82, "measuring latency and memory")
-        tried = runner.measure(tried, max_drop, run)
+        quiet = Run(run.cancelled)
+        tried = runner.measure(tried, max_drop, quiet)
         results = [self._as_result(item, facts, profile) for item in tried]
         results += [
             CandidateResult(refusal.steps, "refused", refusal.why, predicted=_plain(refusal.predicted))
@@ -296,12 +299,12 @@ class Engine:
         ]
         choice = choose(results, profile, max_drop=max_drop, objective=request.objective)
         baseline = (
-            on_device(runner.float_measurement(run), facts, profile) if not support else Measurement(facts.sha256, facts.bytes)
+            on_device(runner.float_measurement(quiet), facts, profile) if not support else Measurement(facts.sha256, facts.bytes)
         )
         artifact = None
         if choice.chosen is not None:
             run.progress(0.95, "choosing golden vectors")
-            artifact = self._artifact(request, runner, choice.chosen, tried, run)
+            artifact = self._artifact(request, runner, choice.chosen, tried, quiet)
         elif support:
             choice = replace(choice, binding_constraint="runtime", gap=support)
         elif request.recipe is not None and plan.refused:
@@ -340,6 +343,7 @@ class Engine:
             bytes=measured.bytes,
             download_bytes=measured.download_bytes or measured.bytes,
             runtime=request.profile.spec.runtime,
+            file_name=self._registry.target(request.profile.spec.runtime).file_name,
             golden=GoldenVectors(
                 golden["sha256"], golden["bytes"], golden["samples"], tolerance, max(tolerance * golden["largest"], 1e-6)
             ),

@@ -42,6 +42,8 @@ def quality(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
         frame.reporter.progress(done / max(total, 1), f"{done} of {total} samples")
     everything = np.concatenate(rows)
     value = metric.reduce(everything)
+    if not math.isfinite(value):
+        raise StepFailed(f"{metric.name} is not defined on these samples (does every class occur?)", reason="output")
     return {"value": value, "samples": len(everything), "confidence95": interval(metric, everything, value)}
 
 
@@ -51,7 +53,7 @@ def interval(metric: QualityMetric, rows: np.ndarray[Any, Any], value: float) ->
     if type(metric).reduce is not QualityMetric.reduce:
         draw = np.random.default_rng(0)
         values = [metric.reduce(rows[draw.integers(0, count, count)]) for _ in range(_BOOTSTRAPS)]
-        return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+        return float(np.nanquantile(values, 0.025)), float(np.nanquantile(values, 0.975))
     z = 1.959964
     if np.isin(rows, (0.0, 1.0)).all():
         centre = (value + z * z / (2 * count)) / (1 + z * z / count)

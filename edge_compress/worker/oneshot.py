@@ -5,17 +5,19 @@ State lies in ``<out>/.cache``: a run that was stopped goes on from there, and a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_compress.domain.report import report_entry
+from edge_compress.domain.schema import decode
 from edge_compress.domain.spec import Deployment, DeviceProfile, FileRef, Model, Recipe, Resource
 from edge_compress.errors import InvalidInput, InvalidModel, InvalidSpec, NotFound
 from edge_compress.graph.external import inline_external_data
@@ -25,6 +27,8 @@ from edge_compress.store.state import open_state
 from edge_compress.worker.engine import Engine, PairRequest, PairResult
 
 Progress = Callable[[str, str, float, str], None]
+Where = Callable[[Resource, InvalidInput], str]
+"""where a resource's field that an error is about was read"""
 _PAIRS_AT_ONCE = 2
 
 
@@ -46,25 +50,26 @@ def compress_fleet(
     budget_seconds: float | None = None,
     progress: Progress = lambda model, profile, fraction, message: None,
     seed: int = 0,
+    where: Where = lambda resource, error: f"{type(resource).__name__} {resource.name}",
 ) -> dict[str, Any]:
     """Compress every selected pair; writes ``out/<model>/<profile>/model.*`` and ``report.json`` files.
 
-    ``root`` is the folder that paths in the resources are relative to. Returns the contract's ``--json`` mapping. Raises
+    ``root`` is the folder that paths in the resources are relative to; errors begin with what ``where`` says. Returns the contract's ``--json`` mapping. Raises
     InvalidSpec, InvalidModel, InvalidData before anything is computed for a pair.
     """
-    pairs = selected_pairs(resources)
+    pairs = selected_pairs(resources, where)
     registry = Registry.load()
-    _check(pairs, registry)
+    _check(pairs, registry, where)
     out.mkdir(parents=True, exist_ok=True)
     store = open_state(out / ".cache")
     engine = Engine(store=store, registry=registry, scratch=_scratch(out / ".cache"))
     stop = threading.Event()
     try:
-        uploaded = {
-            model.name: _with_files(model, root, store) for model in {pair.model.name: pair.model for pair in pairs}.values()
-        }
-        for model in uploaded.values():
-            _check_files(engine, model)
+        uploaded = {}
+        for model in {pair.model.name: pair.model for pair in pairs}.values():
+            with _located(model, where):
+                uploaded[model.name] = _with_files(model, root, store)
+                engine.check_data(uploaded[model.name])
         with ThreadPoolExecutor(max_workers=_PAIRS_AT_ONCE, thread_name_prefix="pair") as pool:
             futures = [pool.submit(_run, engine, pair, uploaded, seed, stop, budget_seconds, progress) for pair in pairs]
             try:
@@ -79,7 +84,7 @@ def compress_fleet(
         store.close()
 
 
-def selected_pairs(resources: Sequence[Resource]) -> list[Pair]:
+def selected_pairs(resources: Sequence[Resource], where: Where) -> list[Pair]:
     """Every pair that a Deployment selects; without Deployments, every model for every profile, for latency."""
     profiles = {item.name: item for item in resources if isinstance(item, DeviceProfile)}
     models = {item.name: item for item in resources if isinstance(item, Model)}
@@ -88,7 +93,10 @@ def selected_pairs(resources: Sequence[Resource]) -> list[Pair]:
     if not deployments:
         pairs = [Pair(model, profile, None, "latency") for model in models.values() for profile in profiles.values()]
     else:
-        pairs = [pair for item in deployments for pair in _pairs_of(item, profiles, models, recipes)]
+        pairs = []
+        for item in deployments:
+            with _located(item, where):
+                pairs += _pairs_of(item, profiles, models, recipes)
     if not pairs:
         raise InvalidSpec("the file selects no pair of a model and a profile; give at least one Model and one DeviceProfile")
     unique = {(pair.model.name, pair.profile.name): pair for pair in reversed(pairs)}
@@ -99,11 +107,10 @@ def _pairs_of(
     deployment: Deployment, profiles: Mapping[str, DeviceProfile], models: Mapping[str, Model], recipes: Mapping[str, Recipe]
 ) -> list[Pair]:
     spec = deployment.spec
-    at = f"Deployment {deployment.name}: spec"
-    model = _named(models, spec.model, "Model", f"{at}.model")
-    recipe = None if spec.recipe == "auto" else _named(recipes, spec.recipe, "Recipe", f"{at}.recipe")
+    model = _named(models, spec.model, "Model", "spec.model")
+    recipe = None if spec.recipe == "auto" else _named(recipes, spec.recipe, "Recipe", "spec.recipe")
     names = spec.selector.profiles or tuple(profiles)
-    chosen = [_named(profiles, name, "DeviceProfile", f"{at}.selector.profiles") for name in names]
+    chosen = [_named(profiles, name, "DeviceProfile", f"spec.selector.profiles[{at}]") for at, name in enumerate(names)]
     return [Pair(model, profile, recipe, spec.objective) for profile in chosen]
 
 
@@ -113,18 +120,32 @@ def _named(known: Mapping[str, Any], name: str, kind: str, field: str) -> Any:
     return known[name]
 
 
-def _check(pairs: Sequence[Pair], registry: Registry) -> None:
+def _check(pairs: Sequence[Pair], registry: Registry, where: Where) -> None:
     """Refuse unknown runtimes, metrics, strategies and parameters before anything is computed."""
-    from edge_compress.domain.schema import decode
-
     for pair in pairs:
-        registry.target(pair.profile.spec.runtime, f"DeviceProfile {pair.profile.name}: spec.runtime")
-        if pair.model.spec.quality.metric:
-            registry.quality_metric(pair.model.spec.quality.metric, f"Model {pair.model.name}: spec.quality.metric")
-        for index, step in enumerate(pair.recipe.spec.steps if pair.recipe else ()):
-            at = f"Recipe {pair.recipe.name if pair.recipe else ''}: spec.steps[{index}]"
-            strategy = registry.strategy(step.strategy, f"{at}.strategy")
-            decode(strategy.Params, step.params, f"{at}.params")
+        with _located(pair.profile, where):
+            registry.target(pair.profile.spec.runtime, "spec.runtime")
+        with _located(pair.model, where):
+            if pair.model.spec.quality.metric:
+                registry.quality_metric(pair.model.spec.quality.metric, "spec.quality.metric")
+        if pair.recipe is not None:
+            with _located(pair.recipe, where):
+                _check_recipe(pair.recipe, registry)
+
+
+def _check_recipe(recipe: Recipe, registry: Registry) -> None:
+    for index, step in enumerate(recipe.spec.steps):
+        strategy = registry.strategy(step.strategy, f"spec.steps[{index}].strategy")
+        decode(strategy.Params, step.params, f"spec.steps[{index}].params")
+
+
+@contextlib.contextmanager
+def _located(resource: Resource, where: Where) -> Iterator[None]:
+    """Errors in the block are about ``resource``."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise error.located(where(resource, error)) from error
 
 
 def _scratch(folder: Path) -> Path:
@@ -135,30 +156,23 @@ def _scratch(folder: Path) -> Path:
     return scratch
 
 
-def _check_files(engine: Engine, model: Model) -> None:
-    try:
-        engine.check_data(model)
-    except InvalidInput as error:
-        raise error.located(f"Model {model.name}") from error
-
-
 def _with_files(model: Model, root: Path, store: Store) -> Model:
     refs = []
     for field, name in model.spec.paths().items():
         path = root / name
         if not path.is_file():
             raise NotFound("file", f"{name} ({field} of Model {model.name})")
-        sha256 = _put_model(model.name, name, path, store) if path.suffix == ".onnx" else store.blobs.put_file(path)
+        sha256 = _put_model(field, name, path, store) if path.suffix == ".onnx" else store.blobs.put_file(path)
         refs.append(FileRef(name, sha256, store.blobs.size(sha256)))
     return replace(model, spec=replace(model.spec, files=tuple(dict.fromkeys(refs))))
 
 
-def _put_model(model: str, name: str, path: Path, store: Store) -> str:
+def _put_model(field: str, name: str, path: Path, store: Store) -> str:
     """Keep an ONNX file, the tensors that lie beside it put inside, as an upload would."""
     try:
         return store.blobs.put_bytes(inline_external_data(path))
     except InvalidModel as error:
-        raise error.within("spec.source", name).located(f"Model {model}") from error
+        raise error.within(field, name) from error
 
 
 def _run(

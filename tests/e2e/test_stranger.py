@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -76,8 +75,7 @@ def test_its_strategy_is_used_by_a_recipe_and_misbehaviour_is_one_candidates_fai
     assert states.pop("round") == "Succeeded"
     assert set(states.values()) <= {"Infeasible", "Failed"}
     assert len(states) == 3
-    report = json.loads(stand.cli("describe", "model", "digits", "-o", "json").stdout)
-    assert "stranger" in json.dumps(report)
+    assert "stranger.tenth" in stand.cli("describe", "model", "digits").stdout
     assert stand.server.poll() is None
     text = stand.metrics()
     assert 'strategy="hostile.crash"' in text
