@@ -22,7 +22,9 @@ from edge_compress.errors import StartupError, Unavailable
 from edge_compress.report_page import write_report
 
 START_SECONDS, JOBS_SECONDS, AGENTS_SECONDS = 30.0, 240.0, 60.0
-ENOUGH_INFERENCES = 20
+ENOUGH_INFERENCES = 40
+BUSY = ("--self-test-rate", "20/s", "--report", "1s")
+"""how agents are told to show within seconds what would otherwise take a minute at the profile's own rate"""
 FINAL_JOBS = frozenset({"Succeeded", "Infeasible", "Failed", "Cancelled"})
 EXPECTED = {"hub": "FEASIBLE", "cam": "FEASIBLE", "meter": "FEASIBLE", "pendant": "INFEASIBLE"}
 """verdict that each profile of ``fleet.yaml`` must get: three can be served, one asks for what no network can do"""
@@ -105,7 +107,7 @@ def start_agents(cast: Cast, server: Server, state: Path, profiles: Iterable[str
     for profile in profiles:
         name = f"{profile}-01"
         where = ("--server", server.address, "--state", str(state / name))
-        cast.start(name, "agent", "--profile", profile, "--name", name, "--labels", "site=demo", *where)
+        cast.start(name, "agent", "--profile", profile, "--name", name, "--labels", "site=demo", *BUSY, *where)
         names.append(name)
     return names
 
