@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
-from edge_compress import wire
+from edge_compress import encoding, wire
 from edge_compress.api.v1 import (
     agents_pb2_grpc,
     artifacts_pb2,
@@ -243,6 +243,26 @@ async def test_watch_shows_what_exists_then_what_changes(server):
     assert error.code() is Code.OUT_OF_RANGE
 
 
+async def test_a_check_over_the_wire_stores_nothing(server):
+    request = apply_profile("cam", threads=2)
+    request.validate_only = True
+    answer = await server.stubs.profiles.ApplyProfile(request)
+    assert (answer.outcome, answer.profile.spec.threads) == (common_pb2.APPLY_OUTCOME_CREATED, 2)
+    error, _ = await refused(server.stubs.profiles.GetProfile(common_pb2.GetRequest(name="cam")))
+    assert error.code() is Code.NOT_FOUND
+    error, violations = await refused(server.stubs.profiles.GetProfile(common_pb2.GetRequest()))
+    assert (error.code(), set(violations)) == (Code.INVALID_ARGUMENT, {"name"})
+
+
+async def test_lists_are_filtered_by_labels(server):
+    for name, site in (("a", "north"), ("b", "south"), ("c", "north")):
+        request = apply_profile(name)
+        request.profile.metadata.labels["site"] = site
+        await server.stubs.profiles.ApplyProfile(request)
+    page = await server.stubs.profiles.ListProfiles(common_pb2.ListRequest(labels={"site": "north"}))
+    assert [profile.metadata.name for profile in page.profiles] == ["a", "c"]
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
@@ -391,6 +411,25 @@ async def test_a_blob_survives_a_cut_upload_and_comes_back_from_any_offset(serve
         request = artifacts_pb2.DownloadBlobRequest(sha256=sha256, offset_bytes=offset)
         chunks = [chunk async for chunk in stubs.artifacts.DownloadBlob(request)]
         assert b"".join(chunk.data for chunk in chunks) == data[offset:]
+
+
+async def test_chunks_go_packed_to_those_who_can_unpack(server):
+    data = b"weights " * 100_000
+    sha256 = await upload(server.stubs, data)
+    request = artifacts_pb2.DownloadBlobRequest(sha256=sha256, accept=[artifacts_pb2.ENCODING_ZSTD])
+    chunks = [chunk async for chunk in server.stubs.artifacts.DownloadBlob(request)]
+    assert {chunk.encoding for chunk in chunks} == {artifacts_pb2.ENCODING_ZSTD}
+    assert b"".join(encoding.unpack(chunk.data) for chunk in chunks) == data
+    assert sum(len(chunk.data) for chunk in chunks) < len(data) / 10
+
+
+async def test_a_byte_that_rotted_on_the_servers_disk_is_data_loss(server, tmp_path):
+    sha256 = await upload(server.stubs, b"sound bytes")
+    file = tmp_path / "state" / "blobs" / sha256[:2] / sha256[2:]
+    file.chmod(0o600)
+    file.write_bytes(b"sound bytez")
+    error, _ = await refused(server.stubs.artifacts.DownloadBlob(artifacts_pb2.DownloadBlobRequest(sha256=sha256)).read())
+    assert error.code() is Code.DATA_LOSS
 
 
 async def offset_is(stubs, sha256, offset):

@@ -121,6 +121,13 @@ async def test_validate_only_says_what_would_happen_and_changes_nothing(declarat
     assert store.revision() == before
 
 
+async def test_a_check_counts_what_will_be_applied_alongside_an_apply_does_not(declarations):
+    alongside = frozenset({"Model/vision", "Recipe/int8", "DeviceProfile/cam"})
+    assert (await declarations.apply(DEPLOYMENT, Terms(validate_only=True, alongside=alongside)))[1] is ApplyOutcome.CREATED
+    with pytest.raises(MissingReference):
+        await declarations.apply(DEPLOYMENT, Terms(validate_only=True, alongside=alongside - {"Recipe/int8"}))
+
+
 async def test_of_two_who_expect_the_same_generation_one_wins(declarations):
     await declarations.apply(PROFILE, Terms())
     rivals = [resource("DeviceProfile", "cam", threads=threads) for threads in range(2, 10)]

@@ -1,0 +1,98 @@
+"""Previews: which pairs the documents have a part in, for how many devices, and what is still to be sent."""
+
+import pytest
+
+from edge_compress.domain.job import JobSpec, JobStatus
+from edge_compress.domain.schema import encode
+from edge_compress.domain.spec import parse_resource
+from edge_compress.plugin.registry import Registry
+from edge_compress.server.declarations import Declarations
+from edge_compress.server.history import Yield, keep
+from edge_compress.server.plans import Planner
+from edge_compress.server.refusals import MissingReference
+from edge_compress.server.requests import request_of
+
+
+def resource(kind, name, **body):
+    return parse_resource({"kind": kind, "metadata": {"name": name}, "spec": body})
+
+
+@pytest.fixture
+def planner(store, engine):
+    return Planner(store, engine, Declarations(store, Registry.load(), check_deployment=lambda deployment: None))
+
+
+@pytest.fixture
+def put(store):
+    """Stores a declared resource."""
+
+    def put_one(kind, name, **body):
+        made = resource(kind, name, **body)
+        store.apply(kind, name, labels={}, spec=encode(made.spec))
+        return made
+
+    return put_one
+
+
+@pytest.fixture
+def model(store, put):
+    return put("Model", "vision", source="m.onnx", files=[{"path": "m.onnx", "sha256": store.blobs.put_bytes(b"model")}])
+
+
+def pairs(preview):
+    return [(pair.model, pair.profile, pair.deployment) for pair in preview.pairs]
+
+
+def device(store, name, profile, labels=None, artifact=""):
+    store.apply("Device", name, labels=labels or {}, spec={"profile": profile}, status={"artifact": artifact})
+
+
+def test_a_changed_profile_shows_every_stored_deployment_that_selects_it(planner, put, model):
+    put("DeviceProfile", "cam")
+    put("DeviceProfile", "hub")
+    put("Deployment", "all", model="vision")
+    put("Deployment", "hubs", model="vision", selector={"profiles": ["hub"]})
+    changed = resource("DeviceProfile", "cam", threads=2)
+    assert pairs(planner.preview([changed], {})) == [("vision", "cam", "all")]
+    changed = resource("DeviceProfile", "hub", threads=2)
+    assert pairs(planner.preview([changed], {})) == [("vision", "hub", "all"), ("vision", "hub", "hubs")]
+
+
+def test_without_deployments_each_model_is_planned_for_each_profile_of_the_documents(planner, store, put, model):
+    put("DeviceProfile", "stored")
+    documents = [model, resource("DeviceProfile", "cam"), resource("DeviceProfile", "hub")]
+    assert pairs(planner.preview(documents, {})) == [("vision", "cam", ""), ("vision", "hub", "")]
+
+
+def test_devices_are_those_the_deployment_selects(planner, store, put, model):
+    put("DeviceProfile", "cam")
+    for number, site in enumerate(["north", "north", "south"]):
+        device(store, f"cam-{number}", "cam", {"site": site})
+    device(store, "hub-1", "hub", {"site": "north"})
+    selector = {"profiles": ["cam"], "labels": {"site": "north"}}
+    (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector=selector)], {}).pairs
+    assert (pair.devices, pair.bytes_to_send, pair.cached) == (2, 2 * 50, False)
+
+
+def test_what_exists_is_not_computed_and_goes_only_to_those_without_it(planner, store, engine, put, model):
+    put("DeviceProfile", "cam")
+    request = request_of(store, JobSpec("", "vision", "cam"))
+    key = engine.key(request)
+    result = engine.run(request)
+    name = f"vision-cam-{key[:10]}"
+    done = JobStatus("Succeeded", 1.0, artifact=result.artifact.name, finished_at=1.0)
+    job, _ = store.apply("Job", name, labels={}, spec=encode(JobSpec(key, "vision", "cam")), status=encode(done))
+    keep(store, job, Yield(result.outcome, result.artifact))
+    device(store, "has-it", "cam", artifact=result.artifact.name)
+    device(store, "needs-it", "cam")
+    (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})], {}).pairs
+    assert (pair.devices, pair.cached, pair.bytes_to_send) == (2, True, result.artifact.download_bytes)
+
+
+def test_a_preview_changes_nothing_and_names_must_be_somewhere(planner, store, put, model):
+    before = store.revision()
+    documents = [resource("DeviceProfile", "cam"), resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})]
+    assert planner.preview(documents, {}).pairs
+    with pytest.raises(MissingReference, match=r"spec\.recipe"):
+        planner.preview([resource("Deployment", "d", model="vision", recipe="ghost")], {})
+    assert store.revision() == before
