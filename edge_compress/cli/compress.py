@@ -76,6 +76,7 @@ def _compressed(filename: str, out: Path, budget: float | None, seed: int) -> di
     from edge_compress.worker.oneshot import compress_fleet
 
     declared = declared_in([filename])
+    places = {(item.kind, item.resource.name): item for item in declared}
     with bars() as shown:
         report = compress_fleet(
             [item.resource for item in declared],
@@ -84,6 +85,7 @@ def _compressed(filename: str, out: Path, budget: float | None, seed: int) -> di
             budget_seconds=budget,
             progress=lambda model, profile, fraction, message: shown.show(f"{model}/{profile}", fraction, message),
             seed=seed,
+            where=lambda resource, error: places[type(resource).__name__, resource.name].where(error),
         )
     write_report(report, out / "report.html")
     return report

@@ -54,8 +54,8 @@ def compress_fleet(
 ) -> dict[str, Any]:
     """Compress every selected pair; writes ``out/<model>/<profile>/model.*`` and ``report.json`` files.
 
-    ``root`` is the folder that paths in the resources are relative to; errors begin with what ``where`` says. Returns the contract's ``--json`` mapping. Raises
-    InvalidSpec, InvalidModel, InvalidData before anything is computed for a pair.
+    ``root`` is the folder that paths in the resources are relative to; an error about a resource begins with what ``where`` says.
+    Returns the contract's ``--json`` mapping. Raises InvalidSpec, InvalidModel, InvalidData before anything is computed for a pair.
     """
     pairs = selected_pairs(resources, where)
     registry = Registry.load()

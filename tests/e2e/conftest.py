@@ -21,6 +21,7 @@ import pytest
 
 from edge_compress import Client
 from edge_compress.errors import Unavailable
+from tests.e2e.tiny import write_fleet
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "edge_compress" / "demo"
@@ -221,6 +222,29 @@ def small_fleet(fleet: Path) -> Path:
     documents = [item for item in fleet.read_text().split("---\n") if "name: cam," in item or "kind: Model" in item]
     fleet.write_text("---\n".join([*documents, ONE_RECIPE]))
     return fleet
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A stand whose server is up for all tests of a module. It takes models of up to 1 MiB."""
+    made = Stand(tmp_path_factory.mktemp("served"), environment={"EDGE_COMPRESS_MAX_MODEL": "1Mi"})
+    made.start_server()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest real fleet in a folder."""
+    return write_fleet(tmp_path_factory.mktemp("tiny")).parent
+
+
+@pytest.fixture
+def tiny(tiny_files: Path, tmp_path: Path) -> Path:
+    """A copy of the smallest real fleet file that a test may change, with model and data beside it."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_files, folder)
+    return folder / "fleet.yaml"
 
 
 @pytest.fixture(name="wait_for")
