@@ -28,6 +28,8 @@ DEMO_MODEL = REPOSITORY / "edge_compress" / "demo" / "digits.onnx"
 RATE = 5.0
 SETTLE_SECONDS = 3.0
 LIMIT = 1.10
+PSS_COUNTS_FROM = 0.85
+"""share of its RSS that a process alone on a machine keeps as PSS"""
 COMMAND = (sys.executable, "-m", "edge_compress", "agent")
 
 BARE = """
@@ -103,16 +105,20 @@ def events(running_agent: Agent) -> dict[str, float]:
     return {line["message"].split()[0]: line["time"] for line in lines}
 
 
+def flags(server: AgentServer, state: Path) -> list[str]:
+    """What an agent is told."""
+    options = ["--profile", "cam", "--name", "cam-01", "--state", str(state), "--server", f"127.0.0.1:{server.port}"]
+    return [*options, "--self-test-rate", f"{RATE}/s", "--log-format", "json"]
+
+
 def own_process(server: AgentServer, state: Path) -> Agent:
-    """The agent's own process, as a service manager may start it."""
-    return Agent(server, state, log_format="json", self_test_rate=RATE)
+    """The agent's own process, as a service manager starts it."""
+    return Agent(server, state, command=[sys.executable, "-m", "edge_compress.agent", *flags(server, state)])
 
 
 def by_command(server: AgentServer, state: Path) -> Agent:
-    """`edge-compress agent`: the command line first, which then becomes the agent."""
-    options = ["--profile", "cam", "--name", "cam-01", "--state", str(state), "--server", f"127.0.0.1:{server.port}"]
-    options += ["--self-test-rate", f"{RATE}/s", "--log-format", "json"]
-    return Agent(server, state, command=[*COMMAND, *options])
+    """The verb of the command line."""
+    return Agent(server, state, command=[*COMMAND, *flags(server, state)])
 
 
 def memory_after_a_while(pids: list[int]) -> tuple[int, int]:
@@ -141,14 +147,17 @@ def typical(costs: list[Cost]) -> Cost:
 def show(rows: dict[str, Cost]) -> bool:
     """Print the table; whether every figure of the agent is within the limit."""
     yardstick, good = rows["bare script"], True
+    shared = yardstick.pss < PSS_COUNTS_FROM * yardstick.rss
     print(f"{'':22}" + "".join(title.rjust(20) for _, title, _, _ in COLUMNS))
     for name, cost in rows.items():
         cells = []
         for field, _, scale, unit in COLUMNS:
             ratio = getattr(cost, field) / getattr(yardstick, field)
-            good = good and ratio <= LIMIT
+            good = good and (ratio <= LIMIT or (field == "pss" and shared))
             cells.append(f"{getattr(cost, field) * scale:.0f} {unit} {ratio:.2f}x".rjust(20))
         print(f"{name:22}" + "".join(cells))
+    if shared:
+        print("PSS is not judged: other processes of this machine share onnxruntime's or grpc's pages just now")
     return good
 
 
@@ -183,9 +192,8 @@ def main() -> int:
                 if number > 0:  # the first one compiles
                     measured[name].append(cost)
     server.stop()
-    print(
-        f"{chosen or 'a model made here'}: {len(model) / 2**20:.1f} MiB; shortest times and median memory of {arguments.rounds} rounds"
-    )
+    how = f"shortest times and median memory of {arguments.rounds} rounds"
+    print(f"{chosen or 'a model made here'}: {len(model) / 2**20:.1f} MiB; {how}")
     good = show({name: typical(costs) for name, costs in measured.items()})
     print(f"within {LIMIT - 1:.0%} of the bare script" if good else f"over the limit of {LIMIT - 1:.0%}")
     return 0 if good else 1
