@@ -83,7 +83,9 @@ def _show_agents(client: Client, cast: Cast, server: story.Server, folder: Path,
 def _show_results(report: dict[str, Any], devices: dict[str, Any], seen: story.Scrape, screen: Console) -> None:
     screen.print("\n[bold]What the devices say[/]")
     for name, device in sorted(devices.items()):
-        screen.print(f"  {view.device_line(name, device.status)}", markup=False)
+        profile = device.spec.profile
+        line = view.device_line(name, device.status, seen.inferences[profile], seen.joules[profile])
+        screen.print(f"  {line}", markup=False)
     shown = ", ".join(f"{name} ({seen.samples[name]})" for name in story.SHOWN_SERIES)
     screen.print(f"[bold]On /metrics[/], prefix edge_compress_, with samples: {shown}\n")
     screen.print(view.results(report))

@@ -52,14 +52,16 @@ class Server:
 
 @dataclass(frozen=True)
 class Scrape:
-    """What ``/metrics`` said: samples per series, and the profiles with inferences and with energy."""
+    """What ``/metrics`` said: samples per series, and inferences and joules per profile."""
 
     samples: Mapping[str, int] = field(default_factory=dict)
-    profiles: frozenset[str] = frozenset()
+    inferences: Mapping[str, float] = field(default_factory=dict)
+    joules: Mapping[str, float] = field(default_factory=dict)
 
     def missing(self, profiles: Iterable[str]) -> list[str]:
-        """Series and profiles that are not there and should be."""
-        return [name for name in SHOWN_SERIES if name not in self.samples] + sorted(set(profiles) - self.profiles)
+        """Series that are not there and should be, and profiles with too few inferences or no energy."""
+        silent = [name for name in profiles if self.inferences.get(name, 0) < ENOUGH_INFERENCES or not self.joules.get(name)]
+        return [name for name in SHOWN_SERIES if name not in self.samples] + sorted(silent)
 
 
 def start_server(cast: Cast, state: Path) -> Server:
@@ -126,10 +128,10 @@ def follow_devices(client: Client, cast: Cast, names: Iterable[str]) -> Iterator
 
 
 def has_reported(device: Stored) -> bool:
-    """Whether a device runs its artifact and has said what that costs."""
+    """Whether a device runs its artifact and has begun to say what that costs."""
     status = device.status
-    said = status.p95_seconds is not None and status.joules_per_inference is not None
-    return status.state == "Committed" and said and status.inferences >= ENOUGH_INFERENCES
+    said = status.inferences > 0 and status.p95_seconds is not None and status.joules_per_inference is not None
+    return bool(status.state == "Committed" and said)
 
 
 def journey(device: Stored) -> float:
@@ -154,15 +156,15 @@ def scrape(server: Server, profiles: Iterable[str]) -> tuple[str, Scrape]:
 def read_metrics(text: str) -> Scrape:
     """What a Prometheus exposition shows of this product."""
     samples: dict[str, int] = {}
-    counted: dict[str, set[str]] = {"inferences_total": set(), "energy_joules_total": set()}
+    sums: dict[str, dict[str, float]] = {"inferences_total": {}, "energy_joules_total": {}}
     for line in text.splitlines():
         if (match := _SAMPLE.match(line)) is None:
             continue
         name, labels, value = match[1], match[2] or "", float(match[3])
         samples[name] = samples.get(name, 0) + 1
-        if name in counted and value > 0:
-            counted[name].update(re.findall(r'profile="([^"]*)"', labels))
-    return Scrape(samples, frozenset(counted["inferences_total"] & counted["energy_joules_total"]))
+        for profile in re.findall(r'profile="([^"]*)"', labels) if name in sums else ():
+            sums[name][profile] = sums[name].get(profile, 0.0) + value
+    return Scrape(samples, sums["inferences_total"], sums["energy_joules_total"])
 
 
 def write_results(client: Client, metrics: str, out: Path) -> dict[str, Any]:

@@ -40,12 +40,11 @@ def shortfalls(report: Mapping[str, Any]) -> Iterable[str]:
                 yield f"{name} is INFEASIBLE by {result['binding_constraint']}: {result['gap']}; the nearest artifact is kept"
 
 
-def device_line(name: str, status: Any) -> str:
-    """What a device says of itself, in a line."""
-    cost = (
-        f"p95 {figures.milliseconds(1000 * status.p95_seconds)}, {figures.millijoules(1000 * status.joules_per_inference)} each"
-    )
-    return f"{name}: {status.inferences} inferences of {status.model} {status.version}, {cost} ({status.energy_source})"
+def device_line(name: str, status: Any, inferences: float, joules: float) -> str:
+    """What a device runs and what that costs there, in a line."""
+    p95, each = figures.milliseconds(1000 * status.p95_seconds), figures.millijoules(1000 * joules / inferences)
+    runs = f"{inferences:.0f} inferences of {status.model} {status.version}"
+    return f"{name}: {runs}, p95 {p95}, {each} each ({status.energy_source})"
 
 
 def _cells(result: Mapping[str, Any]) -> list[str]:

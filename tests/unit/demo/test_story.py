@@ -36,7 +36,8 @@ def test_metrics_are_read_per_series_and_profile():
     assert seen.samples["inference_duration_seconds"] == 3
     assert seen.samples["inferences_total"] == 2
     assert "python_info" not in seen.samples
-    assert seen.profiles == {"cam"}
+    assert seen.inferences == {"cam": 40.0, "hub": 0.0}
+    assert seen.joules == {"cam": 0.02}
     assert seen.missing(["cam"]) == []
 
 
@@ -47,7 +48,7 @@ def test_missing_series_and_silent_profiles_are_named():
 
 @pytest.mark.parametrize(
     "lacking",
-    [{"state": "Trial"}, {"inferences": 3}, {"p95_seconds": None}, {"joules_per_inference": None}],
+    [{"state": "Trial"}, {"inferences": 0}, {"p95_seconds": None}, {"joules_per_inference": None}],
     ids=lambda lacking: next(iter(lacking)),
 )
 def test_a_device_counts_once_it_committed_and_reported_everything(lacking):

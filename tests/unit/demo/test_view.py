@@ -50,7 +50,6 @@ def test_shortfalls_name_the_constraint_and_the_gap():
 
 
 def test_a_device_line_says_what_an_inference_costs_and_how_that_is_known():
-    status = DeviceStatus(
-        model="digits", version="abc", inferences=64, p95_seconds=0.00051, joules_per_inference=0.00043, energy_source="estimate"
-    )
-    assert view.device_line("cam-01", status) == "cam-01: 64 inferences of digits abc, p95 0.51 ms, 0.43 mJ each (estimate)"
+    status = DeviceStatus(model="digits", version="abc", inferences=3, p95_seconds=0.00051, energy_source="estimate")
+    said = view.device_line("cam-01", status, 64.0, 64 * 0.00043)
+    assert said == "cam-01: 64 inferences of digits abc, p95 0.51 ms, 0.43 mJ each (estimate)"
