@@ -55,11 +55,12 @@ def compress_fleet(
     """Compress every selected pair; writes ``out/<model>/<profile>/model.*`` and ``report.json`` files.
 
     ``root`` is the folder that paths in the resources are relative to; an error about a resource begins with what ``where`` says.
-    Returns the contract's ``--json`` mapping. Raises InvalidSpec, InvalidModel, InvalidData before anything is computed for a pair.
+    Returns the contract's ``--json`` mapping. Raises InvalidSpec, InvalidModel, InvalidData before any pair is begun.
     """
     pairs = selected_pairs(resources, where)
     registry = Registry.load()
     _check(pairs, registry, where)
+    out = out.resolve()  # child processes work in folders of their own
     out.mkdir(parents=True, exist_ok=True)
     store = open_state(out / ".cache")
     engine = Engine(store=store, registry=registry, scratch=_scratch(out / ".cache"))
