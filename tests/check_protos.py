@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import grpc_tools
 from grpc_tools import protoc
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,8 @@ def main() -> int:
     protos = sorted((ROOT / "protos").rglob("*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         outs = [f"--{kind}_out={scratch}" for kind in ("python", "pyi", "grpc_python")]
-        if protoc.main(["protoc", f"-I{ROOT / 'protos'}", *outs, *map(str, protos)]) != 0:
+        wellknown = Path(grpc_tools.__file__).parent / "_proto"
+        if protoc.main(["protoc", f"-I{ROOT / 'protos'}", f"-I{wellknown}", *outs, *map(str, protos)]) != 0:
             return 1
         made = {path.relative_to(scratch): path for path in Path(scratch).rglob("*_pb2*")}
         kept = {path.relative_to(ROOT): path for path in (ROOT / "edge_compress/api").rglob("*_pb2*") if path.suffix != ".pyc"}

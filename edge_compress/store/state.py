@@ -24,6 +24,7 @@ def open_state(folder: Path, *, keep_events: int = KEEP_EVENTS) -> SqliteStore:
     Raises StartupError when another process holds it, when it cannot be created or written, or when its database is not ours or
     newer than we are; Corrupt when the database is damaged; StorageFull.
     """
+    folder = folder.absolute()  # child processes read blobs from folders of their own
     held = contextlib.ExitStack()
     try:
         with disk_faults(folder):

@@ -82,6 +82,7 @@ class Engine:
         observe: Callable[[str, str, float], None] = lambda strategy, outcome, seconds: None,
         cores: Cores | None = None,
     ) -> None:
+        scratch = scratch.resolve()
         scratch.mkdir(parents=True, exist_ok=True)
         self._store, self._registry = store, registry
         self._settings = settings or WorkerSettings()

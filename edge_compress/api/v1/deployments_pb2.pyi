@@ -15,12 +15,7 @@ class Deployment(_message.Message):
     metadata: _common_pb2.ObjectMeta
     spec: DeploymentSpec
     status: _common_pb2.ResourceStatus
-    def __init__(
-        self,
-        metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ...,
-        spec: _Optional[_Union[DeploymentSpec, _Mapping]] = ...,
-        status: _Optional[_Union[_common_pb2.ResourceStatus, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[DeploymentSpec, _Mapping]] = ..., status: _Optional[_Union[_common_pb2.ResourceStatus, _Mapping]] = ...) -> None: ...
 
 class DeploymentSpec(_message.Message):
     __slots__ = ("model", "recipe", "objective", "selector", "rollout")
@@ -34,14 +29,7 @@ class DeploymentSpec(_message.Message):
     objective: str
     selector: Selector
     rollout: RolloutPolicy
-    def __init__(
-        self,
-        model: _Optional[str] = ...,
-        recipe: _Optional[str] = ...,
-        objective: _Optional[str] = ...,
-        selector: _Optional[_Union[Selector, _Mapping]] = ...,
-        rollout: _Optional[_Union[RolloutPolicy, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., recipe: _Optional[str] = ..., objective: _Optional[str] = ..., selector: _Optional[_Union[Selector, _Mapping]] = ..., rollout: _Optional[_Union[RolloutPolicy, _Mapping]] = ...) -> None: ...
 
 class Selector(_message.Message):
     __slots__ = ("profiles", "labels")
@@ -52,7 +40,6 @@ class Selector(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-
     PROFILES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     profiles: _containers.RepeatedScalarFieldContainer[str]
@@ -60,15 +47,7 @@ class Selector(_message.Message):
     def __init__(self, profiles: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RolloutPolicy(_message.Message):
-    __slots__ = (
-        "steps_ratio",
-        "advance_at_ratio",
-        "abort_at_ratio",
-        "min_executed",
-        "soak_seconds",
-        "device_deadline_seconds",
-        "gates",
-    )
+    __slots__ = ("steps_ratio", "advance_at_ratio", "abort_at_ratio", "min_executed", "soak_seconds", "device_deadline_seconds", "gates")
     STEPS_RATIO_FIELD_NUMBER: _ClassVar[int]
     ADVANCE_AT_RATIO_FIELD_NUMBER: _ClassVar[int]
     ABORT_AT_RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -83,16 +62,7 @@ class RolloutPolicy(_message.Message):
     soak_seconds: float
     device_deadline_seconds: float
     gates: _containers.RepeatedCompositeFieldContainer[Gate]
-    def __init__(
-        self,
-        steps_ratio: _Optional[_Iterable[float]] = ...,
-        advance_at_ratio: _Optional[float] = ...,
-        abort_at_ratio: _Optional[float] = ...,
-        min_executed: _Optional[int] = ...,
-        soak_seconds: _Optional[float] = ...,
-        device_deadline_seconds: _Optional[float] = ...,
-        gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, steps_ratio: _Optional[_Iterable[float]] = ..., advance_at_ratio: _Optional[float] = ..., abort_at_ratio: _Optional[float] = ..., min_executed: _Optional[int] = ..., soak_seconds: _Optional[float] = ..., device_deadline_seconds: _Optional[float] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ...) -> None: ...
 
 class Gate(_message.Message):
     __slots__ = ("metric", "max_increase", "against", "require")
@@ -104,13 +74,7 @@ class Gate(_message.Message):
     max_increase: float
     against: str
     require: str
-    def __init__(
-        self,
-        metric: _Optional[str] = ...,
-        max_increase: _Optional[float] = ...,
-        against: _Optional[str] = ...,
-        require: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, metric: _Optional[str] = ..., max_increase: _Optional[float] = ..., against: _Optional[str] = ..., require: _Optional[str] = ...) -> None: ...
 
 class Rollout(_message.Message):
     __slots__ = ("metadata", "spec", "status")
@@ -120,12 +84,7 @@ class Rollout(_message.Message):
     metadata: _common_pb2.ObjectMeta
     spec: RolloutSpec
     status: RolloutStatus
-    def __init__(
-        self,
-        metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ...,
-        spec: _Optional[_Union[RolloutSpec, _Mapping]] = ...,
-        status: _Optional[_Union[RolloutStatus, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[RolloutSpec, _Mapping]] = ..., status: _Optional[_Union[RolloutStatus, _Mapping]] = ...) -> None: ...
 
 class RolloutSpec(_message.Message):
     __slots__ = ("deployment", "model", "artifacts")
@@ -136,16 +95,13 @@ class RolloutSpec(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     model: str
     artifacts: _containers.ScalarMap[str, str]
-    def __init__(
-        self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ...
-    ) -> None: ...
+    def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RolloutStatus(_message.Message):
     __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at")
@@ -156,7 +112,6 @@ class RolloutStatus(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
-
     STATE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     SHARE_RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -169,15 +124,7 @@ class RolloutStatus(_message.Message):
     message: str
     devices: _containers.ScalarMap[str, int]
     step_started_at: float
-    def __init__(
-        self,
-        state: _Optional[str] = ...,
-        step: _Optional[int] = ...,
-        share_ratio: _Optional[float] = ...,
-        message: _Optional[str] = ...,
-        devices: _Optional[_Mapping[str, int]] = ...,
-        step_started_at: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ...) -> None: ...
 
 class ApplyDeploymentRequest(_message.Message):
     __slots__ = ("deployment", "expected_generation", "validate_only", "alongside")
@@ -189,13 +136,7 @@ class ApplyDeploymentRequest(_message.Message):
     expected_generation: int
     validate_only: bool
     alongside: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        deployment: _Optional[_Union[Deployment, _Mapping]] = ...,
-        expected_generation: _Optional[int] = ...,
-        validate_only: _Optional[bool] = ...,
-        alongside: _Optional[_Iterable[str]] = ...,
-    ) -> None: ...
+    def __init__(self, deployment: _Optional[_Union[Deployment, _Mapping]] = ..., expected_generation: _Optional[int] = ..., validate_only: _Optional[bool] = ..., alongside: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ApplyDeploymentResponse(_message.Message):
     __slots__ = ("deployment", "outcome")
@@ -203,11 +144,7 @@ class ApplyDeploymentResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     deployment: Deployment
     outcome: _common_pb2.ApplyOutcome
-    def __init__(
-        self,
-        deployment: _Optional[_Union[Deployment, _Mapping]] = ...,
-        outcome: _Optional[_Union[_common_pb2.ApplyOutcome, str]] = ...,
-    ) -> None: ...
+    def __init__(self, deployment: _Optional[_Union[Deployment, _Mapping]] = ..., outcome: _Optional[_Union[_common_pb2.ApplyOutcome, str]] = ...) -> None: ...
 
 class ListDeploymentsResponse(_message.Message):
     __slots__ = ("deployments", "next_page_token")
@@ -215,9 +152,7 @@ class ListDeploymentsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     deployments: _containers.RepeatedCompositeFieldContainer[Deployment]
     next_page_token: str
-    def __init__(
-        self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, deployments: _Optional[_Iterable[_Union[Deployment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchDeploymentsResponse(_message.Message):
     __slots__ = ("type", "deployment")
@@ -225,11 +160,7 @@ class WatchDeploymentsResponse(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     type: _common_pb2.WatchEventType
     deployment: Deployment
-    def __init__(
-        self,
-        type: _Optional[_Union[_common_pb2.WatchEventType, str]] = ...,
-        deployment: _Optional[_Union[Deployment, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, type: _Optional[_Union[_common_pb2.WatchEventType, str]] = ..., deployment: _Optional[_Union[Deployment, _Mapping]] = ...) -> None: ...
 
 class ListRolloutsResponse(_message.Message):
     __slots__ = ("rollouts", "next_page_token")
@@ -237,9 +168,7 @@ class ListRolloutsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     rollouts: _containers.RepeatedCompositeFieldContainer[Rollout]
     next_page_token: str
-    def __init__(
-        self, rollouts: _Optional[_Iterable[_Union[Rollout, _Mapping]]] = ..., next_page_token: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, rollouts: _Optional[_Iterable[_Union[Rollout, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchRolloutsResponse(_message.Message):
     __slots__ = ("type", "rollout")
@@ -247,6 +176,4 @@ class WatchRolloutsResponse(_message.Message):
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     type: _common_pb2.WatchEventType
     rollout: Rollout
-    def __init__(
-        self, type: _Optional[_Union[_common_pb2.WatchEventType, str]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...
-    ) -> None: ...
+    def __init__(self, type: _Optional[_Union[_common_pb2.WatchEventType, str]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
