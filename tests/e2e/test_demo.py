@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -129,3 +130,34 @@ def test_a_failure_is_one_clear_line(demo, tmp_path):
     assert errors.count("\n") == 1
     assert errors.startswith("error: the demo failed: ")
     assert str(tmp_path / "out") in errors
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def story_lines():
+    block = re.search(r"## The story in six commands\n\n```\n(.*?)```", README, re.S)[1]
+    return [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
+
+
+def test_the_readme_story_runs_as_written(stand, fleet, monkeypatch, wait_for):
+    """The short verbs in their order; ``compress`` has tests of its own, ``--watch`` never ends."""
+    monkeypatch.chdir(fleet.parent)
+    for verb, *rest in story_lines():
+        if verb == "server":
+            stand.start_server(*rest)
+        elif verb == "agent":
+            stand.start_agent("cam", "cam-01", *rest[rest.index("--labels") :])
+            wait_for("the agent is known", lambda: stand.get("Device"))
+        elif verb != "compress":
+            shown = stand.cli(verb, *[word for word in rest if word != "--watch"]).stdout
+            assert {"apply": "profile/cam created", "plan": "quantize.static", "get": "cam-01"}[verb] in shown
+
+
+def test_the_readme_client_example_runs(stand, fleet, monkeypatch, capsys):
+    monkeypatch.chdir(fleet.parent)
+    stand.start_server()
+    source = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "Client" in block)
+    exec(compile(source.replace("127.0.0.1:50551", stand.address), "README.md", "exec"), {})
+    assert [item["metadata"]["name"] for item in stand.get("Model")] == ["digits"]
+    assert all(len(line.split()) == 3 for line in capsys.readouterr().out.splitlines())
