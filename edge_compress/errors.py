@@ -25,8 +25,12 @@ How an error becomes a gRPC status or an exit code is decided elsewhere (``statu
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Self
+
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""how the system says that there is no room"""
 
 
 @dataclass(frozen=True)

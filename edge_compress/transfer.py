@@ -21,7 +21,7 @@ from edge_compress import encoding
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc
 from edge_compress.calls import Calls
 from edge_compress.domain.spec import FileRef, Model
-from edge_compress.errors import Conflict, Corrupt, InvalidInput, InvalidModel, InvalidSpec, TooLarge, Unavailable
+from edge_compress.errors import Conflict, Corrupt, InvalidInput, InvalidModel, InvalidSpec, StorageFull, TooLarge, Unavailable
 
 Progress = Callable[[str, int, int], None]
 """called with the path as declared, bytes done, bytes in all"""
@@ -77,8 +77,8 @@ class Transfer:
         for digest, (declared, file) in prepared.sources.items():
             try:
                 self.upload(digest, file, functools.partial(progress, declared))
-            except TooLarge as error:
-                raise TooLarge(f"{fields[declared]}: {declared}: {error}") from error
+            except (TooLarge, StorageFull) as error:
+                raise type(error)(f"{fields[declared]}: {declared}: {error}") from error
 
     def held(self, sha256: str) -> artifacts_pb2.BlobState:
         """How much of a blob the server holds."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from edge_compress.domain.artifact import Artifact, Verdict
 from edge_compress.domain.job import JobSpec, JobState, JobStatus
 from edge_compress.domain.schema import decode
-from edge_compress.errors import Cancelled, EdgeCompressError, NotFound
+from edge_compress.errors import Cancelled, EdgeCompressError, NotFound, StorageFull
 from edge_compress.server.garbage import BlobUse
 from edge_compress.server.history import Yield, forget, keep, outdated
 from edge_compress.server.job_book import JobBook, status_of
@@ -29,6 +29,8 @@ from edge_compress.worker.engine import Engine, PairRequest, PairResult
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 2.0
 _STOP_SECONDS = 5.0
+_ROOM_SECONDS = 5.0
+"""between two tries of a job for which the disk has no room"""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,11 @@ class JobQueue:
         except Cancelled as error:
             again = JobStatus(message="interrupted; goes on after the restart")
             ended = again if self._closing else JobStatus(JobState.CANCELLED.value, message=error.message)
+        except StorageFull as error:
+            _log.warning("job %s waits for room: %s", name, error)
+            await self._end(name, JobStatus(message=f"waits for room: {error.message}"))
+            await asyncio.sleep(0 if self._closing else _ROOM_SECONDS)
+            return
         except EdgeCompressError as error:
             ended = JobStatus(JobState.FAILED.value, message=error.message)
         except Exception as error:  # whatever breaks in a job, the others and the server go on

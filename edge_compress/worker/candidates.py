@@ -17,7 +17,7 @@ from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.plan import Candidate
 from edge_compress.domain.schema import encode
 from edge_compress.encoding import packed_bytes
-from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed
+from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed, StorageFull
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
@@ -83,7 +83,7 @@ class CandidateRunner:
             quality = self._quality(made["sha256"], reference, run)
             download = packed_bytes(self._store.blobs.path(made["sha256"]))
             return Tried(candidate, measurement=Measurement(made["sha256"], made["bytes"], download, quality))
-        except Cancelled:
+        except (Cancelled, StorageFull):  # neither says anything about the candidate
             raise
         except StepFailed as error:
             return Tried(candidate, "failed", f"{error.reason}: {error}", log=error.log)

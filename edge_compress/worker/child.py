@@ -51,13 +51,15 @@ def _put_on_limits(request: dict[str, Any]) -> None:
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
-    from edge_compress.errors import EdgeCompressError
+    from edge_compress.errors import FULL_ERRNOS, EdgeCompressError
 
     if isinstance(error, EdgeCompressError):
         violations = [(item.field, item.description) for item in error.violations]
         return {"class": type(error).__name__, "message": str(error), "violations": violations}
     if isinstance(error, MemoryError):
         return {"class": "MemoryError", "message": str(error) or "allocation refused"}
+    if isinstance(error, OSError) and error.errno in FULL_ERRNOS:
+        return {"class": "StorageFull", "message": str(error)}
     first_line = next(iter(str(error).splitlines()), "")
     return {"class": "StepFailed", "message": f"{type(error).__name__}: {first_line}"[:500]}
 

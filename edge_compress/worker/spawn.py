@@ -23,10 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_compress import errors
-from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed, StorageFull
+from edge_compress.errors import FULL_ERRNOS, Cancelled, EdgeCompressError, StepFailed, StorageFull
 
 _LOG_LINES = 20
 _POLL_SECONDS = 0.05
+_FULL_BYTES = 2**20
+"""a child that fails with less room than this left on the disk fails for want of it"""
+_AMPLE_BYTES = 2**30
+"""a child that finds the disk full when this much is free without its own files filled it itself"""
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 
@@ -65,8 +69,8 @@ def run_child(
 ) -> ChildResult:
     """Run ``task`` with JSON-ready ``arguments``.
 
-    Raises the domain error the task raised (InvalidModel, InvalidData …), StepFailed for anything else that went wrong, and
-    Cancelled when ``cancelled`` was set.
+    Raises the domain error the task raised (InvalidModel, InvalidData …), StepFailed for anything else that went wrong,
+    StorageFull when there was no room to work in, and Cancelled when ``cancelled`` was set.
     """
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f"{task}-", dir=scratch_root))
@@ -77,6 +81,12 @@ def run_child(
         ending = _Child(task, arguments, scratch, limits, cores).watch(cancelled, on_progress)
         log = _tail(scratch / "log")
         value = _result(task, scratch, ending, log, limits)
+    except (StepFailed, StorageFull, OSError) as error:
+        full = _is_full(error, scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if full:
+            raise _no_room(scratch_root) from error
+        raise
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
@@ -161,6 +171,19 @@ class _Child:
         self._process.wait()
 
 
+def _is_full(error: Exception, scratch: Path) -> bool:
+    """Whether a child failed because its scratch folder has no room, though what it says may be something else."""
+    told = isinstance(error, StorageFull) or getattr(error, "errno", None) in FULL_ERRNOS
+    return told or shutil.disk_usage(scratch).free < _FULL_BYTES
+
+
+def _no_room(scratch_root: Path) -> EdgeCompressError:
+    """Whose fault it is that there was no room, judged once the child's own files are gone."""
+    if shutil.disk_usage(scratch_root).free > _AMPLE_BYTES:
+        return StepFailed("filled the disk with its files", reason="output")
+    return StorageFull(f"{scratch_root}: no room left on the disk to work in; make room and try again")
+
+
 def _environment(scratch: Path, threads: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     folder = str(scratch)
@@ -209,6 +232,8 @@ def _rebuilt(error: Mapping[str, Any], log: tuple[str, ...]) -> EdgeCompressErro
         violations = tuple(errors.Violation(str(f), str(d)) for f, d in error.get("violations", ()))
         rebuilt: EdgeCompressError = cls(message, violations=violations)
         return rebuilt
+    if cls is StorageFull:
+        return StorageFull(message)
     if cls is errors.TooLarge:
         return errors.TooLarge(message)
     if cls is errors.Corrupt:
