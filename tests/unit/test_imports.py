@@ -63,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "demo.train": {"onnx", "torch"},
     "cli": {E, "click", "rich", "typer", "yaml", "numpy", "onnx", "grpc"},
     "__init__": {f"{E}.client"},
-    "__main__": {f"{E}.cli"},
+    "__main__": {f"{E}.cli", f"{E}.agent"},
 }
 """Module or package under edge_compress (the longest name that fits counts) -> what it may import besides the standard library
 and itself. An allowed name allows everything beneath it."""
