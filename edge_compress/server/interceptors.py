@@ -31,13 +31,16 @@ _QUIET = {"Check"}
 """calls that probes make every few seconds: logged only when somebody asks for debug output"""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
     """One call under way."""
 
     method: str
     request_id: str
     peer: str
+    task: asyncio.Task[Any]
+    inside: bool = False
+    """the servicer has the turn: elsewhere, a cancelled task would leave the call without any status"""
     began: float = field(default_factory=time.monotonic)
     messages: int = 0
 
@@ -47,7 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
 
     def __init__(self, *, default_seconds: float = DEFAULT_SECONDS) -> None:
         self._default = default_seconds
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._streams: set[_Call] = set()
         self._stopping = False
 
     async def intercept_service(
@@ -67,8 +70,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
     def stop(self) -> None:
         """End what would not end by itself."""
         self._stopping = True
-        for task in self._streams:
-            task.cancel()
+        for call in self._streams:
+            if call.inside:
+                call.task.cancel()
 
     def _unary(self, behaviour: Any, details: Any, streaming: bool) -> Any:
         async def handle(request: Any, context: Any) -> Any:
@@ -77,7 +81,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
             try:
                 self._refuse_when_stopping()
                 async with limit:
+                    call.inside = True
                     response = await behaviour(request, context)
+                call.inside = False
             except BaseException as error:
                 await self._fail(call, context, error, expired=limit.expired())
             self._note(call, "OK", messages=1)
@@ -94,9 +100,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
                 # At once, so that who follows a quiet stream knows that it is being followed.
                 await context.send_initial_metadata(((REQUEST_ID, call.request_id),))
                 async with limit, aclosing(behaviour(request, context)) as responses:
+                    call.inside = True
                     async for response in responses:
+                        call.inside = False
                         call.messages += 1
                         yield response
+                        self._refuse_when_stopping()
+                        call.inside = True
+                call.inside = False
             except GeneratorExit:
                 self._note(call, "CANCELLED", call.messages)
                 raise
@@ -111,10 +122,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         request_id = wanted if isinstance(wanted, str) and _REQUEST_ID.match(wanted) else uuid.uuid4().hex[:16]
         context.set_trailing_metadata(((REQUEST_ID, request_id),))
         task = asyncio.current_task()
-        if endless and task is not None:
-            self._streams.add(task)
-            task.add_done_callback(self._streams.discard)
-        return _Call(details.method.rpartition("/")[2], request_id, context.peer())
+        assert task is not None
+        call = _Call(details.method.rpartition("/")[2], request_id, context.peer(), task)
+        if endless:
+            self._streams.add(call)
+            task.add_done_callback(lambda _: self._streams.discard(call))
+        return call
 
     def _seconds(self, method: str, context: Any, *, endless: bool) -> float | None:
         """How long the call may take; None: for ever, or for as long as its client said, which gRPC itself sees to."""
@@ -128,9 +141,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
 
     async def _fail(self, call: _Call, context: Any, error: BaseException, *, expired: bool) -> NoReturn:
         """End the call with the status that ``error`` stands for."""
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and self._stopping and task is not None:
-            task.uncancel()
+        call.inside = False
+        if isinstance(error, asyncio.CancelledError) and self._stopping:
+            call.task.uncancel()
             error = Unavailable("the server is stopping; try again soon")
         if isinstance(error, TimeoutError) and expired:
             error = refusals.Late("the call took longer than it may; try again, or give it a longer deadline")

@@ -210,6 +210,15 @@ async def test_stopping_ends_streams_with_unavailable_and_is_quick(server):
     assert asyncio.get_running_loop().time() - began < 4
 
 
+async def test_a_reader_that_does_not_read_cannot_hold_up_the_stop(server):
+    sha256 = await upload(server.stubs, os.urandom(2_000_000))
+    download = server.stubs.artifacts.DownloadBlob(artifacts_pb2.DownloadBlobRequest(sha256=sha256))
+    await download.read()
+    began = asyncio.get_running_loop().time()
+    await server.app.stop()
+    assert asyncio.get_running_loop().time() - began < 4
+
+
 # -- resources ------------------------------------------------------------------------------------------------------------
 
 
