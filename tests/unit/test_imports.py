@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {f"{E}.domain", f"{E}.errors"},
     "fleet_file": {f"{E}.domain", f"{E}.errors", "yaml"},
     "graph": {f"{E}.domain", f"{E}.errors", "google.protobuf.message", "numpy", "onnx", "onnxruntime"},
-    "graph.bridge": {f"{E}.domain", f"{E}.errors", "numpy", "onnx", "torch"},
+    "graph.bridge": {f"{E}.domain", f"{E}.errors", "numpy", "onnx", "onnxruntime", "torch"},
     "plugin": {f"{E}.domain", f"{E}.graph", f"{E}.errors", "pluggy"},
     "store": {f"{E}.domain", f"{E}.errors"},
     "messages": {f"{E}.domain", f"{E}.errors", "google.protobuf"},
