@@ -22,7 +22,7 @@ from edge_compress.domain.artifact import (
     Outcome,
 )
 from edge_compress.domain.choice import choose
-from edge_compress.domain.cost import on_device, predict, predicted_excesses
+from edge_compress.domain.cost import excesses, on_device, predict, predicted_excesses
 from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines
 from edge_compress.domain.schema import decode, encode
@@ -161,7 +161,7 @@ class Engine:
         key = f"outcome/{self.key(request)}"
         if (known := self._known(key)) is not None:
             progress(1.0, "already known")
-            return known
+            return _renamed(known, request)
         facts, data = self.facts(model_digest(request.model)), self.check_data(request.model)
         plan, support = self._plan(request, facts, have(request.model, data), run)
         deadline = None if budget_seconds is None else started + budget_seconds
@@ -175,7 +175,7 @@ class Engine:
             samples=data[evaluation_role(request.model)].samples,
             settings=self._settings,
         )
-        tried = self._try_all(runner, plan, run, deadline) if not support else []
+        tried = self._search(request, runner, plan, run, deadline) if not support else []
         result = self._conclude(request, runner, plan, tried, support, facts, run, started)
         if not any(_may_differ_next_time(item) for item in result.outcome.candidates):
             self._remember(key, result)
@@ -255,8 +255,30 @@ class Engine:
 
     # -- running ----------------------------------------------------------------------------------------------------------
 
-    def _try_all(self, runner: CandidateRunner, plan: Plan, run: Run, deadline: float | None) -> list[Tried]:
-        """Make and judge every candidate of a plan, in its order, as many at a time as there are cores."""
+    def _search(self, request: PairRequest, runner: CandidateRunner, plan: Plan, run: Run, deadline: float | None) -> list[Tried]:
+        """Try the cheap candidates; those that train only where the cheap ones miss a goal, the user gave a budget for more, or
+        a recipe names them."""
+        cheap = [item for item in plan.candidates if not item.trains]
+        dear = [item for item in plan.candidates if item.trains]
+        tried = self._measured(request, runner, self._try_all(runner, cheap, run, deadline), run)
+        if not dear:
+            return tried
+        if request.recipe is None and deadline is None and self._any_good(request, runner, tried):
+            why = "not needed: goals are met without training; give a budget to look further"
+            return tried + [Tried(item, state="refused", why=why) for item in dear]
+        return tried + self._measured(request, runner, self._try_all(runner, dear, run, deadline), run)
+
+    def _measured(self, request: PairRequest, runner: CandidateRunner, tried: list[Tried], run: Run) -> list[Tried]:
+        run.progress(0.82, "measuring latency and memory")
+        return runner.measure(tried, request.model.spec.quality.max_drop, Run(run.cancelled))
+
+    def _any_good(self, request: PairRequest, runner: CandidateRunner, tried: Sequence[Tried]) -> bool:
+        profile, max_drop = request.profile.spec, request.model.spec.quality.max_drop
+        judged = [on_device(item.measurement, runner.facts, profile) for item in tried if item.state == "measured"]
+        return any(item.latency is not None and not excesses(item, profile, max_drop) for item in judged)
+
+    def _try_all(self, runner: CandidateRunner, candidates: Sequence[Candidate], run: Run, deadline: float | None) -> list[Tried]:
+        """Make and judge candidates in their order, as many at a time as there are cores."""
         done = 0
         lock = threading.Lock()
         quiet = Run(run.cancelled)
@@ -269,12 +291,12 @@ class Engine:
             tried = runner.attempt(candidate, quiet)
             with lock:
                 done += 1
-                run.progress(0.8 * done / len(plan.candidates), f"tried {done} of {len(plan.candidates)} candidates")
+                run.progress(0.8 * done / len(candidates), f"tried {done} of {len(candidates)} candidates")
             return tried
 
         runner.baseline(quiet)
         with ThreadPoolExecutor(max_workers=len(self._cores), thread_name_prefix="candidate") as pool:
-            futures = [pool.submit(attempt, candidate) for candidate in plan.candidates]
+            futures = [pool.submit(attempt, candidate) for candidate in candidates]
             return [future.result() for future in futures]
 
     def _conclude(
@@ -290,9 +312,7 @@ class Engine:
     ) -> PairResult:
         profile = request.profile.spec
         max_drop = request.model.spec.quality.max_drop
-        run.progress(0.82, "measuring latency and memory")
         quiet = Run(run.cancelled)
-        tried = runner.measure(tried, max_drop, quiet)
         results = [self._as_result(item, facts, profile) for item in tried]
         results += [
             CandidateResult(refusal.steps, "refused", refusal.why, predicted=_plain(refusal.predicted))
@@ -393,6 +413,14 @@ def _hopeless(
 def _may_differ_next_time(item: CandidateResult) -> bool:
     """Whether a candidate's end came from the clock or the machine rather than from what was asked."""
     return item.state == "skipped" or (item.state == "failed" and item.why.startswith(("timeout:", "memory:", "crash:")))
+
+
+def _renamed(known: PairResult, request: PairRequest) -> PairResult:
+    """A result under the names of ``request``: a pair with other names may have been the first to do the same work."""
+    model, profile, artifact = request.model.name, request.profile.name, known.artifact
+    if artifact is not None:
+        artifact = replace(artifact, name=f"{model}-{artifact.sha256[:12]}", model=model, profile=profile)
+    return PairResult(replace(known.outcome, model=model, profile=profile), artifact)
 
 
 def _plain(predicted: Prediction) -> dict[str, Any]:

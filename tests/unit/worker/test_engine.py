@@ -141,6 +141,19 @@ def test_profiles_share_what_they_have_in_common(
     assert engine.steps.computed - before == plugins, "only the questions to the plugins differ"
 
 
+def test_what_another_pair_found_is_told_under_the_names_of_this_one(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    engine = make_engine()
+    twin = replace(digits, metadata=replace(digits.metadata, name="twin"))
+    engine.run(PairRequest(digits, make_profile("one"), make_recipe("stranger.round")))
+    result = engine.run(PairRequest(twin, make_profile("two"), make_recipe("stranger.round")))
+    assert (result.outcome.model, result.outcome.profile) == ("twin", "two")
+    assert result.artifact is not None
+    assert (result.artifact.model, result.artifact.profile) == ("twin", "two")
+    assert result.artifact.name == f"twin-{result.artifact.version}"
+
+
 def test_two_runs_at_once_share_the_steps_in_flight(
     hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
 ) -> None:
