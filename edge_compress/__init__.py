@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge_compress.client import Client
+
+# Some builds of onnxruntime report use to their maker. Devices and servers must not call anybody we did not name.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Client", "__version__"]
 __version__ = "0.1.0"

@@ -91,7 +91,7 @@ class CandidateResult:
     measurement: Measurement = Measurement()
     predicted: Mapping[str, Any] = field(default_factory=dict, metadata={"free": True})
     log: tuple[str, ...] = ()
-    """last lines a failed step wrote"""
+    """last lines a failed step wrote; else what its steps diagnosed and repaired"""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class Proposal:
     golden_tolerance: float = 1e-3
     index: int = 0
     """position in a recipe"""
+    trains: bool = False
+    """takes minutes rather than seconds; tried only where the cheap ones miss the goals, or a budget asks for more"""
 
     @property
     def step(self) -> AppliedStep:
@@ -56,6 +58,7 @@ class Candidate:
     predicted: Prediction = Prediction()
     lossless: bool = True
     golden_tolerance: float = 1e-3
+    trains: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Plan:
 def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
     """Every pipeline that the proposals allow: the original; the graph stage; then at most one proposal of each later stage.
 
-    Pairs of two lossy stages are limited to the first proposals of each, which are the most promising by contract.
+    Every smaller structure is also tried with the first precision of each strategy, since the structure is computed once for all
+    of them; other pairs of lossy stages are limited to the first proposals of each, which are the most promising by contract.
     """
     usable = [item for item in proposals if not item.refused]
     by_stage = {
@@ -93,7 +97,7 @@ def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
         found.append(prefix)
     for stage in ("structure", "sparsity", "precision"):
         found += [(*prefix, item) for item in by_stage[stage]]
-    thinner = _first_of_each(by_stage["structure"]) + _first_of_each(by_stage["sparsity"])
+    thinner = by_stage["structure"] + _first_of_each(by_stage["sparsity"])
     found += [(*prefix, thin, exact) for thin in thinner for exact in _first_of_each(by_stage["precision"])]
     return found
 
@@ -145,7 +149,8 @@ def _first_of_each(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 def _candidate(steps: tuple[Proposal, ...], predicted: Prediction) -> Candidate:
     tolerance = max((item.golden_tolerance for item in steps), default=1e-3)
-    return Candidate(tuple(item.step for item in steps), predicted, all(item.lossless for item in steps), tolerance)
+    lossless, trains = all(item.lossless for item in steps), any(item.trains for item in steps)
+    return Candidate(tuple(item.step for item in steps), predicted, lossless, tolerance, trains)
 
 
 def _weight(predicted: Prediction, objective: str) -> float:

@@ -85,4 +85,5 @@ def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any) -> Propos
         memory_ratio=expected.memory,
         lossless=strategy.ensures.lossless,
         golden_tolerance=strategy.ensures.golden_tolerance,
+        trains=strategy.requires.training,
     )

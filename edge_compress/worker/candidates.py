@@ -6,6 +6,7 @@ with state "failed" and why; only a cancelled run raises.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ class Tried:
     why: str = ""
     measurement: Measurement = Measurement()
     log: tuple[str, ...] = ()
+    """last lines of a step that failed; else what its steps diagnosed"""
 
 
 class CandidateRunner:
@@ -58,7 +60,7 @@ class CandidateRunner:
         settings: WorkerSettings,
     ) -> None:
         self._store, self._steps, self._registry = store, steps, registry
-        self._request, self._facts, self._metric, self._samples = request, facts, metric, samples
+        self._request, self.facts, self._metric, self._samples = request, facts, metric, samples
         self._settings = settings
         self._target = registry.target(request.profile.spec.runtime)
         self._target_plugin = registry.plugin_of("target", self._target.name)
@@ -76,13 +78,17 @@ class CandidateRunner:
         """Make a candidate and measure its quality."""
         try:
             sha256 = model_digest(self._request.model)
+            diagnosis: list[str] = []
             for step in candidate.steps:
-                sha256 = self._apply(step, sha256, run)
+                value = self._apply(step, sha256, run)
+                sha256 = str(value["sha256"])
+                diagnosis += value.get("diagnosis", ())
             made = self._convert(candidate, sha256, run)
             reference = self.baseline(run).quality
             quality = self._quality(made["sha256"], reference, run)
             download = packed_bytes(self._store.blobs.path(made["sha256"]))
-            return Tried(candidate, measurement=Measurement(made["sha256"], made["bytes"], download, quality))
+            measured = Measurement(made["sha256"], made["bytes"], download, quality)
+            return Tried(candidate, measurement=measured, log=tuple(diagnosis))
         except (Cancelled, StorageFull):  # neither says anything about the candidate
             raise
         except StepFailed as error:
@@ -99,36 +105,42 @@ class CandidateRunner:
             far = sorted(judged, key=lambda item: sum(excess.times for excess in over[id(item)]))
             promising = far[:_FULLY_MEASURED_WHEN_NONE_FITS]
         chosen = {id(item) for item in promising}
-        digests = [item.measurement.sha256 for item in promising]
-        latencies = self._latencies(digests, run) if digests else {}
+        # Side by side is fairest. Where one of them ends that for all (too large, too slow, a crash), each is timed apart below.
+        with contextlib.suppress(StepFailed):
+            self._latencies([item.measurement.sha256 for item in promising], run)
+        timed = [self._with_latency(item, run) if id(item) in chosen else item for item in tried]
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="memory") as pool:
-            memories = list(pool.map(lambda sha256: self._memory(sha256, run), digests))
-        peaks = dict(zip(digests, memories, strict=True))
-        return [
-            replace(
-                item,
-                measurement=replace(
-                    item.measurement,
-                    latency=latencies[item.measurement.sha256],
-                    peak_memory_bytes=peaks[item.measurement.sha256],
-                ),
-            )
-            if id(item) in chosen
-            else item
-            for item in tried
-        ]
+            return list(pool.map(lambda item: self._with_memory(item, run), timed))
+
+    def _with_latency(self, item: Tried, run: Run) -> Tried:
+        sha256 = item.measurement.sha256
+        try:
+            latency = self._latencies([sha256], run)[sha256]
+        except StepFailed as error:
+            return replace(item, state="failed", why=f"{error.reason}: when timed: {error}", log=error.log)
+        return replace(item, measurement=replace(item.measurement, latency=latency))
+
+    def _with_memory(self, item: Tried, run: Run) -> Tried:
+        """With its peak memory, where it was timed."""
+        if item.state != "measured" or item.measurement.latency is None:
+            return item
+        try:
+            peak = self._memory(item.measurement.sha256, run)
+        except StepFailed as error:
+            return replace(item, state="failed", why=f"{error.reason}: when its memory was measured: {error}", log=error.log)
+        return replace(item, measurement=replace(item.measurement, peak_memory_bytes=peak))
 
     def float_measurement(self, run: Run) -> Measurement:
         """The original with everything measured; its size is that of the file the user gave."""
         baseline = self.baseline(run)
         latency = self._latencies([baseline.sha256], run)[baseline.sha256]
         peak = self._memory(baseline.sha256, run)
-        return replace(baseline, sha256=self._facts.sha256, bytes=self._facts.bytes, latency=latency, peak_memory_bytes=peak)
+        return replace(baseline, sha256=self.facts.sha256, bytes=self.facts.bytes, latency=latency, peak_memory_bytes=peak)
 
     def golden(self, made: Tried, count: int, run: Run) -> Mapping[str, Any]:
         """Golden vectors of an artifact from real samples: sha256, bytes, samples, largest output magnitude."""
         sha256 = made.measurement.sha256
-        outputs = [encode(item) for item in self._facts.outputs]
+        outputs = [encode(item) for item in self.facts.outputs]
         arguments = {
             "plugin": self._target_plugin,
             "target": self._target.name,
@@ -142,7 +154,7 @@ class CandidateRunner:
 
     # -- pieces -----------------------------------------------------------------------------------------------------------
 
-    def _apply(self, step: AppliedStep, model: str, run: Run) -> str:
+    def _apply(self, step: AppliedStep, model: str, run: Run) -> Mapping[str, Any]:
         strategy = self._registry.strategy(step.strategy)
         plugin = self._registry.plugin_of("strategy", step.strategy)
         record = next(item for item in self._registry.records if item.name == plugin)
@@ -156,9 +168,9 @@ class CandidateRunner:
             "strategy": [step.strategy, step.version, record.distribution, record.version],
             "params": dict(step.params),
             "model": model,
-            "teacher": self._facts.sha256 if requires.training else "",
+            "teacher": self.facts.sha256 if requires.training else "",
             "seed": self._request.seed,
-            "data": {role: data_decides(self._request.model, role, self._facts) for role in roles},
+            "data": {role: data_decides(self._request.model, role, self.facts) for role in roles},
             "versions": versions_of(strategy.libraries),
         }
         arguments = {
@@ -166,24 +178,24 @@ class CandidateRunner:
             "strategy": step.strategy,
             "params": dict(step.params),
             "model": self._path(model),
-            "teacher": self._path(self._facts.sha256),
+            "teacher": self._path(self.facts.sha256),
             "seed": self._request.seed,
             **{role: self._source(role) for role in roles},
         }
         work = Work("step", decides, arguments, self._settings.step, strategy=step.strategy)
-        return str(self._steps.result(work, run)["sha256"])
+        return self._steps.result(work, run)
 
     def _convert(self, candidate: Candidate, model: str, run: Run) -> Mapping[str, Any]:
         original = candidate is ORIGINAL or not candidate.steps
         lossless = candidate.lossless and not original
         teacher = "" if original else self.baseline(run).sha256
-        decides = {"model": model, "original": self._facts.sha256, "lossless": lossless, **self._target_key()}
+        decides = {"model": model, "original": self.facts.sha256, "lossless": lossless, **self._target_key()}
         arguments = {
             "plugin": self._target_plugin,
             "target": self._target.name,
             "model": self._path(model),
-            "original": self._facts.to_json(),
-            "teacher": self._path(self._facts.sha256),
+            "original": self.facts.to_json(),
+            "teacher": self._path(self.facts.sha256),
             "teacher_artifact": self._path(teacher) if teacher else "",
             "lossless": lossless,
             "samples": self._source(self._role),
@@ -268,9 +280,9 @@ class CandidateRunner:
         return int(value["peak_memory_bytes"])
 
     def _batch_size(self) -> int:
-        if not self._facts.batch_free:
+        if not self.facts.batch_free:
             return 1
-        one = max(self._facts.peak_activation_bytes, 1)
+        one = max(self.facts.peak_activation_bytes, 1)
         return max(1, min(64, _BATCH_BYTES // one))
 
     def _target_key(self) -> dict[str, Any]:
@@ -278,10 +290,10 @@ class CandidateRunner:
         return {"target": [self._target.name, self._target.version, version_of("edge-compress"), versions]}
 
     def _data_key(self, role: str) -> dict[str, Any]:
-        return {"samples": data_decides(self._request.model, role, self._facts)}
+        return {"samples": data_decides(self._request.model, role, self.facts)}
 
     def _source(self, role: str) -> dict[str, Any] | None:
-        return source(self._request.model, role, self._facts, self._store.blobs)
+        return source(self._request.model, role, self.facts, self._store.blobs)
 
     def _path(self, sha256: str) -> str:
         return str(self._store.blobs.path(sha256))

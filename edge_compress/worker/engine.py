@@ -430,7 +430,7 @@ def _plain(predicted: Prediction) -> dict[str, Any]:
 
 def _diagnosis(candidates: Sequence[CandidateResult], profile: DeviceProfileSpec) -> tuple[str, ...]:
     """What the figures say beyond the verdict."""
-    found = []
+    found = [f"{item.steps[-1].strategy}: {line}" for item in candidates if item.state != "failed" for line in item.log]
     slower = [
         item
         for item in candidates

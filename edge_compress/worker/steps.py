@@ -54,6 +54,9 @@ def this_machine() -> str:
     return model
 
 
+_DIAGNOSIS = "diagnosis: "
+"""how a strategy begins a log line that says what was wrong with which layer and what it did about it"""
+
 Observe = Callable[[str, str, float], None]
 """Told (strategy, outcome, seconds) of each strategy step that was really run."""
 
@@ -151,7 +154,8 @@ class StepRunner:
             )
         try:
             self.computed += 1
-            value = {**child.value, "seconds": child.seconds}
+            diagnosis = [line.removeprefix(_DIAGNOSIS) for line in child.log if line.startswith(_DIAGNOSIS)]
+            value = {**child.value, "seconds": child.seconds, **({"diagnosis": diagnosis} if diagnosis else {})}
             if "file" in value:
                 path = child.scratch / value.pop("file")
                 value["bytes"] = path.stat().st_size

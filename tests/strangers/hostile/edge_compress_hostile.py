@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_compress.plugin import Ensures, QualityMetric, Strategy, Support, hookimpl, param
+from edge_compress.plugin import Ensures, QualityMetric, Requires, Strategy, Support, hookimpl, param
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Round(Strategy[RoundParams]):
             rounded = np.round(numpy_helper.to_array(tensor), params.decimals)
             tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
             context.progress((done + 1) / len(tensors), tensor.name)
-        context.log(f"rounded {len(tensors)} tensors")
+        context.log(f"diagnosis: rounded {len(tensors)} tensors that had more digits than they needed")
         return model
 
 
@@ -54,6 +54,21 @@ class Misbehaving(Strategy[NoParams]):
 
     def propose(self, model, profile):
         return []
+
+
+class Train(Round):
+    """Stands for strategies that train: it asks for training samples and takes part only where they are worth their time."""
+
+    name = "stranger.train"
+    requires = Requires(training=True)
+
+    def propose(self, model, profile):
+        return [RoundParams(decimals=1)] if profile.threads == 3 else []
+
+    def apply(self, model, params, context):
+        first = next(context.training(batch_size=8))
+        context.log(f"diagnosis: trained on {len(first)} samples beside a teacher of {len(context.teacher().graph.node)} nodes")
+        return super().apply(model, params, context)
 
 
 class Crash(Misbehaving):
@@ -190,6 +205,7 @@ class Tenth(QualityMetric):
 def edge_compress_register_strategies():
     return [
         Round(),
+        Train(),
         Crash(),
         Exit(),
         Hang(),

@@ -233,6 +233,24 @@ def test_a_budget_of_nothing_still_gives_a_verdict_with_what_was_skipped(
     assert result.outcome.chosen is not None, "best so far is always kept"
 
 
+def test_training_waits_until_the_goals_are_missed_or_a_budget_asks_for_more(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile
+) -> None:
+    engine = make_engine()
+
+    def fate(result: PairResult) -> tuple[str, str]:
+        found = [item for item in result.outcome.candidates if item.steps and item.steps[-1].strategy == "stranger.train"]
+        return found[0].state, found[0].why
+
+    met = fate(engine.run(PairRequest(digits, make_profile("easy", threads=3), None, "size")))
+    assert met == ("refused", "not needed: goals are met without training; give a budget to look further")
+    missed = engine.run(PairRequest(digits, make_profile("hard", threads=3, latency_p95="1us"), None, "size"))
+    assert fate(missed)[0] in ("lost", "chosen")
+    assert any("trained on 8 samples beside a teacher of 2 nodes" in line for line in missed.outcome.diagnosis)
+    asked = engine.run(PairRequest(digits, make_profile("easy", threads=3), None, "size", seed=3), budget_seconds=120)
+    assert fate(asked)[0] in ("lost", "chosen")
+
+
 def test_the_key_follows_everything_that_decides_the_outcome(
     make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
 ) -> None:

@@ -1,0 +1,93 @@
+"""What befalls one candidate while it is measured stays its own, with a stranger's runtime that cannot run every model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_compress.domain.spec import DeviceProfile, Model
+from edge_compress.worker.engine import Engine, PairRequest
+
+FRAGILE = '''
+import os
+from edge_compress.plugin import Strategy, Target, hookimpl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NoParams:
+    """Nothing to choose."""
+
+
+class Mark(Strategy[NoParams]):
+    """Leaves a mark that the runtime chokes on."""
+
+    name = "fragile.mark"
+    stage = "sparsity"
+    Params = NoParams
+
+    def apply(self, model, params, context):
+        model.doc_string = "marked"
+        return model
+
+
+class Runtime(Target):
+    """Takes every model with one thread, and dies of marked ones with two."""
+
+    name = "fragile"
+    file_name = "model.onnx"
+
+    def convert(self, model, context):
+        return model.SerializeToString(deterministic=True)
+
+    def open(self, path, threads):
+        import onnxruntime
+
+        if threads == 2 and b"marked" in path.read_bytes():
+            os._exit(7)
+        session = onnxruntime.InferenceSession(str(path))
+        session.run, run = (lambda inputs: run(None, dict(inputs))), session.run
+        return session
+
+
+@hookimpl
+def edge_compress_register_strategies():
+    return [Mark()]
+
+
+@hookimpl
+def edge_compress_register_targets():
+    return [Runtime()]
+'''
+
+
+@pytest.fixture
+def fragile_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes the plugin above findable here and in child processes, as an installed distribution would be."""
+    info = tmp_path / "site" / "edge_compress_fragile-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edge-compress-fragile\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edge_compress]\nfragile = edge_compress_fragile\n")
+    (info.parent / "edge_compress_fragile.py").write_text(FRAGILE)
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(info.parent), before])))
+    monkeypatch.syspath_prepend(info.parent)
+    yield
+    sys.modules.pop("edge_compress_fragile", None)
+
+
+def test_a_candidate_that_dies_when_it_is_timed_loses_alone(
+    fragile_plugin: None, make_engine: Callable[..., Engine], digits: Model, make_profile: Callable[..., DeviceProfile]
+) -> None:
+    result = make_engine().run(PairRequest(digits, make_profile("two", runtime="fragile", threads=2), None, "size"))
+    assert result.outcome.verdict == "FEASIBLE"
+    marked = [item for item in result.outcome.candidates if any(step.strategy == "fragile.mark" for step in item.steps)]
+    assert marked
+    assert {item.state for item in marked} == {"failed"}
+    assert all(item.why.startswith("crash: when timed: ") for item in marked)
+    others = [item for item in result.outcome.candidates if item.state in ("chosen", "lost") and item not in marked]
+    assert any(item.measurement.latency is not None for item in others)
