@@ -39,7 +39,9 @@ def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, ma
         return Choice(Verdict.FEASIBLE, None, None, chosen, tuple(fates))
     if not measured:
         return Choice(Verdict.INFEASIBLE, _why_nothing_ran(results), "no candidate could be run", None, tuple(results))
-    nearest = min(measured, key=lambda item: sum(excess.times - 1 for excess in over[id(item)]) or float("inf"))
+    # One that was never timed keeps limits only because nobody looked: it is no nearer than those measured in full.
+    complete = [item for item in measured if item.measurement.latency is not None] or measured
+    nearest = min(complete, key=lambda item: sum(excess.times - 1 for excess in over[id(item)]) or float("inf"))
     worst = max(over[id(nearest)], key=lambda excess: excess.times, default=None)
     fates = [
         replace(item, state="chosen", why="nearest to the goals: " + "; ".join(excess.words for excess in over[id(item)]))
