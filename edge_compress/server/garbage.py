@@ -1,4 +1,4 @@
-"""Removes blobs that no record needs any more, once they are old enough that nobody is about to need them.
+"""Removes blobs that no record needs any more and uploads that nobody finished, once they are old enough.
 
 While somebody counts on blobs (a running job, a model being checked) nothing is swept, and while the sweep runs they wait.
 """
@@ -79,6 +79,7 @@ class GarbageCollector:
             for record in self._store.list(kind).records:
                 unused -= digests(kind, record.spec)
         old = [sha256 for sha256 in unused if self._old(sha256)]
+        old += [sha256 for sha256, at in self._store.blobs.unfinished() if self._clock() - at > self._age]
         for sha256 in old:
             self._store.blobs.discard(sha256)
         if old:

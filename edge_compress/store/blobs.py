@@ -114,6 +114,10 @@ class FolderBlobs:
                 if _DIGEST.fullmatch(folder.name + name):
                     yield folder.name + name
 
+    def unfinished(self) -> Iterator[tuple[str, float]]:
+        """See ``BlobStore.unfinished``."""
+        return self._uploads.all()
+
     def _put(self, chunks: Iterable[bytes]) -> str:
         with self._written(chunks) as (file, sha256), self._lock(sha256):
             if not self._sound(sha256):

@@ -193,6 +193,9 @@ class BlobStore(Protocol):
     def digests(self) -> Iterator[str]:
         """Every complete blob."""
 
+    def unfinished(self) -> Iterator[tuple[str, float]]:
+        """Every unfinished upload with the time something was last added to it, seconds since the epoch."""
+
 
 class Store(ResourceStore, StepCache, UsageStore, Protocol):
     """One database with everything but the blobs, and the blobs beside it."""

@@ -6,8 +6,10 @@ blob, is left to ``blobs``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_compress.errors import Corrupt, InvalidInput, NotFound
@@ -42,6 +44,12 @@ class Uploads:
             finally:
                 os.close(handle)
         return offset + len(data)
+
+    def all(self) -> Iterator[tuple[str, float]]:
+        """Digest and time of the last addition of each, in order."""
+        for path in sorted(self._folder.iterdir()):
+            with contextlib.suppress(FileNotFoundError):  # finished or dropped meanwhile
+                yield path.name, path.stat().st_mtime
 
     def sync(self, sha256: str) -> None:
         """Make what was appended survive a power cut. Raises NotFound."""

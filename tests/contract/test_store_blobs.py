@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,6 +119,17 @@ class TestUploads:
     def test_an_empty_upload_becomes_the_empty_blob(self, store: Store) -> None:
         store.blobs.commit(digest_of(b""))
         assert store.blobs.size(digest_of(b"")) == 0
+
+    def test_unfinished_uploads_are_told_with_their_last_addition(self, store: Store) -> None:
+        begun = time.time()
+        digest = hashlib.sha256(b"two pieces").hexdigest()
+        store.blobs.append(digest, 0, b"two ")
+        [(name, at)] = store.blobs.unfinished()
+        assert name == digest
+        assert begun - 1 <= at <= time.time() + 1
+        store.blobs.append(digest, 4, b"pieces")
+        store.blobs.commit(digest)
+        assert list(store.blobs.unfinished()) == []
 
     def test_commit_twice_is_commit_once(self, store: Store) -> None:
         digest = digest_of(self.DATA)

@@ -1,6 +1,7 @@
 """Unused blobs go, needed ones and young ones stay, and nobody is robbed while they count on theirs."""
 
 import asyncio
+import hashlib
 import time
 
 import pytest
@@ -31,6 +32,15 @@ async def test_young_blobs_stay(store, use):
     store.blobs.put_bytes(b"just uploaded")
     assert await GarbageCollector(store, use).sweep() == 0
     assert len(list(store.blobs.digests())) == 1
+
+
+async def test_an_upload_that_nobody_finished_goes_and_a_fresh_one_stays(store, use, collector):
+    abandoned = hashlib.sha256(b"all of it").hexdigest()
+    store.blobs.append(abandoned, 0, b"all")
+    assert await GarbageCollector(store, use).sweep() == 0
+    assert store.blobs.partial(abandoned) == 3
+    assert await collector.sweep() == 1
+    assert store.blobs.partial(abandoned) == 0
 
 
 async def test_nothing_is_swept_while_somebody_counts_on_blobs(store, use, collector):
