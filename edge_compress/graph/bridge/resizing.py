@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -107,7 +108,8 @@ class Resize(nn.Module):
         )
         tail = sheet.integers([*self.sizes, *[call.shapes_in[0][0][a] for a in range(first + len(self.axes), rank)]], call.name)
         sizes = sheet.node("Concat", [kept, tail], [sheet.fresh(f"{call.name}.sizes")], axis=0)
-        sheet.node(proto.op_type, [call.input(), "", "", sizes], call.outputs, call.name)
+        unused = "" if sheet.opset >= 13 else sheet.constant(np.zeros(0, np.float32), f"{call.name}.unused")
+        sheet.node(proto.op_type, [call.input(), unused, unused, sizes], call.outputs, call.name)
         sheet.nodes[-1].attribute.extend(attributes.values())
 
 

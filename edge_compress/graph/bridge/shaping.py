@@ -22,11 +22,11 @@ _MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wr
 @rule("Reshape")
 def reshape(view: View) -> Plan:
     """Relative to the input's axes where runs of axes match, by the given numbers where they do not."""
-    if "shape" in view.node.attributes or view.attr("allowzero", 0):
-        raise RefusedError("allowzero")
     seen = [item.reshape(-1).tolist() for item in view.value(1).probes] if view.value(1).known else []
     if not seen:
         raise RefusedError("the shape depends on values; expected it to follow from shapes")
+    if view.attr("allowzero", 0) and 0 in seen[0]:
+        raise RefusedError("an axis of size 0")
     before = view.shape()
     after = [before[axis] if size == 0 else size for axis, size in enumerate(seen[0])]
     free = [axis for axis, size in enumerate(seen[0]) if size == -1 or any(row[axis] != size for row in seen)]

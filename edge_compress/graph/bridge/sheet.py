@@ -78,7 +78,7 @@ class Sheet:
     def constant(self, values: Array, hint: str) -> str:
         """Store a constant of its own; returns its name."""
         name = self.fresh(hint)
-        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self.constants[name] = numpy_helper.from_array(np.array(values, order="C"), name)
         return name
 
     def integers(self, numbers: Sequence[int], hint: str) -> str:
