@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ def through(door: str, stand: Any, fleet: Path, tmp_path: Path, code: int = 1) -
         assert [path.name for path in out.iterdir()] == [".cache"], "no artifact and no report"
         assert half_written(out / ".cache") == []
     return line
+
+
+def by_door(cases: Iterable[str], through_both: int) -> list[tuple[str, str]]:
+    """(case, door): each case by ``apply``, the first ones by ``compress`` too. Behind both doors the same checks stand."""
+    return [(case, door) for at, case in enumerate(cases) for door in DOORS if door == "apply" or at < through_both]
 
 
 def line_of(fleet: Path, field: str) -> int:
@@ -110,26 +115,25 @@ def no_archive(folder: Path) -> None:
 FILES: dict[str, tuple[Spoil, str, str]] = {
     "truncated model": (cut, SOURCE, "not an ONNX model, or only part of one"),
     "random model": (scramble, SOURCE, "not an ONNX model, or only part of one"),
-    "empty model": (empty_model, SOURCE, "empty file"),
     "external data above": (external("../secret.bin"), SOURCE, r"'weight': read external data at '\.\./secret\.bin'"),
     "external data linked": (external("link.bin"), SOURCE, "'weight': read external data at 'link.bin'"),
-    "external data absolute": (external("/etc/passwd"), SOURCE, "'weight': read external data at '/etc/passwd'"),
     "array of another name": (calibration(lambda x: {"pixels": x}), CALIBRATION, "read arrays pixels, expected one called 'x'"),
+    "NaN": (calibration(with_nan), CALIBRATION, "array 'x': sample 17 holds NaN"),
+    "no samples": (calibration(lambda x: {"x": x[:0]}), CALIBRATION, "array 'x': is empty"),
+    "label beyond the classes": (evaluation(with_label(12)), EVALUATION, "array 'y': .*12"),
+    "empty model": (empty_model, SOURCE, "empty file"),
+    "external data absolute": (external("/etc/passwd"), SOURCE, "'weight': read external data at '/etc/passwd'"),
     "another shape": (calibration(lambda x: {"x": x[:, :, :7]}), CALIBRATION, r"array 'x': .*7"),
     "text for numbers": (calibration(lambda x: {"x": x.astype("U3")}), CALIBRATION, "array 'x': "),
     "pickled objects": (calibration(lambda x: {"x": x.astype(object)}), CALIBRATION, "array 'x': "),
-    "NaN": (calibration(with_nan), CALIBRATION, "array 'x': sample 17 holds NaN"),
-    "no samples": (calibration(lambda x: {"x": x[:0]}), CALIBRATION, "array 'x': is empty"),
     "no archive": (no_archive, CALIBRATION, r"not a readable \.npz file"),
     "fewer labels": (evaluation(lambda x, y: {"x": x, "y": y[:9]}), EVALUATION, "y: 9 samples, expected as many"),
     "no labels": (evaluation(lambda x, y: {"x": x}), EVALUATION, "label"),
-    "label beyond the classes": (evaluation(with_label(12)), EVALUATION, "array 'y': .*12"),
     "label below zero": (evaluation(with_label(-1)), EVALUATION, "array 'y': .*-1"),
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize(("case", "door"), by_door(FILES, 8))
 def test_files_that_cannot_be_used(case: str, door: str, served: Any, tiny: Path, tmp_path: Path) -> None:
     spoil, field, expected = FILES[case]
     spoil(tiny.parent)
@@ -141,12 +145,6 @@ def test_files_that_cannot_be_used(case: str, door: str, served: Any, tiny: Path
 
 FIELDS: dict[str, tuple[str, str, str, str]] = {
     "unknown field": ("  memory: 64Mi", "  memroy: 64Mi", "spec.memroy", "did you mean 'memory'"),
-    "unknown field inside": ("preprocess: {std: 16}", "preprocess: {sdt: 16}", "spec.data.preprocess.sdt", "did you mean 'std'"),
-    "unknown kind": ("kind: Recipe", "kind: Recipie", "kind", "did you mean 'Recipe'"),
-    "negative size": ("storage: 1Mi", "storage: -1Mi", "spec.storage", "zero or more"),
-    "absurd size": ("memory: 64Mi", "memory: 999999Ti", "spec.memory", "at most"),
-    "no unit": ("memory: 64Mi", "latency_p95: 200", "spec.latency_p95", "give a unit"),
-    "absurd drop": ("max_drop: 0.05", "max_drop: -0.5", "spec.quality.max_drop", "at least 0"),
     "unknown strategy": ("graph.optimize", "graph.optimise", "spec.steps[0].strategy", "did you mean 'graph.optimize'"),
     "unknown parameter": (
         "{strategy: graph.optimize}",
@@ -158,12 +156,17 @@ FIELDS: dict[str, tuple[str, str, str, str]] = {
     "unknown runtime": ("  memory: 64Mi", "  runtime: onnxruntim", "spec.runtime", "did you mean 'onnxruntime'"),
     "unknown profile": ("profiles: [cam]", "profiles: [cma]", "spec.selector.profiles[0]", "'cma'"),
     "unknown recipe": ("recipe: tidy", "recipe: tydi", "spec.recipe", "'tydi'"),
+    "unknown field inside": ("preprocess: {std: 16}", "preprocess: {sdt: 16}", "spec.data.preprocess.sdt", "did you mean 'std'"),
+    "unknown kind": ("kind: Recipe", "kind: Recipie", "kind", "did you mean 'Recipe'"),
+    "negative size": ("storage: 1Mi", "storage: -1Mi", "spec.storage", "zero or more"),
+    "absurd size": ("memory: 64Mi", "memory: 999999Ti", "spec.memory", "at most"),
+    "no unit": ("memory: 64Mi", "latency_p95: 200", "spec.latency_p95", "give a unit"),
+    "absurd drop": ("max_drop: 0.05", "max_drop: -0.5", "spec.quality.max_drop", "at least 0"),
     "a file that is not there": ("evaluation: val.npz", "evaluation: vla.npz", "spec.data.evaluation", "does not exist"),
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("case", FIELDS)
+@pytest.mark.parametrize(("case", "door"), by_door(FIELDS, 7))
 def test_declarations_that_make_no_sense(case: str, door: str, served: Any, tiny: Path, tmp_path: Path) -> None:
     old, new, field, expected = FIELDS[case]
     text = tiny.read_text()
@@ -235,6 +238,50 @@ def test_two_clients_at_once_lose_and_mix_nothing(served: Any) -> None:
         assert all(found[f"own-{mark}-{index}"].spec.threads == mark for mark in (1, 2) for index in range(20))
         for name in found:
             client.delete("DeviceProfile", name)
+
+
+def test_two_clients_with_the_same_files_at_once(served: Any, tiny: Path, tmp_path: Path) -> None:
+    """One sends a blob while the other waits for it; both end well, and each model names the files that its client had."""
+    ballast = np.random.default_rng(11).integers(0, 255, 16 * 2**20, dtype=np.uint8)
+    np.savez(tiny.parent / "calib.npz", ballast=ballast, x=images(tiny.parent))
+    text = tiny.read_text()
+    outcomes: dict[str, Any] = {}
+
+    def send(name: str) -> None:
+        file = tiny.parent / f"{name}.yaml"
+        file.write_text(text.split("---\n")[1].replace("name: digits", f"name: {name}"))
+        with Client(served.address) as client:
+            outcomes[name] = _failure(lambda: client.apply(file)) or client.get("Model", name)
+
+    senders = [threading.Thread(target=send, args=(name,)) for name in ("left", "right")]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(90)
+    left, right = outcomes["left"], outcomes["right"]
+    assert left.spec.files == right.spec.files, outcomes
+    assert half_written(served.state) == []
+    with Client(served.address) as client:
+        client.download(left.spec.file("calib.npz").sha256, tmp_path / "back.npz")
+        assert (tmp_path / "back.npz").read_bytes() == (tiny.parent / "calib.npz").read_bytes()
+        for name in outcomes:
+            client.delete("Model", name)
+
+
+def test_what_a_running_job_works_on_may_go_and_the_server_goes_on(served: Any, tiny: Path, wait_for: Callable[..., Any]) -> None:
+    tiny.write_text(tiny.read_text().replace("memory: 64Mi", "memory: 63Mi"))
+    with Client(served.address) as client:
+        client.apply(tiny)
+
+        def states() -> dict[str, str]:
+            return {job.name: job.status.state for job in client.jobs()}
+
+        wait_for("its job runs", lambda: "Running" in states().values())
+        for kind, name in (("Deployment", "digits"), ("DeviceProfile", "cam"), ("Model", "digits"), ("Recipe", "tidy")):
+            client.delete(kind, name)
+        wait_for("the job ends or is forgotten", lambda: not {"Queued", "Running"} & set(states().values()), 90)
+        assert "Failed" not in states().values()
+        client.apply(tiny, validate_only=True)
 
 
 def profile(name: str, mark: int, round_: int) -> dict[str, Any]:

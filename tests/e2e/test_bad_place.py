@@ -196,6 +196,19 @@ def test_a_disk_that_fills_while_a_job_runs(make_stand: Callable[..., Any], smal
     assert {item["status"]["state"] for item in stand.get("Job")} == {"Succeeded"}
 
 
+def test_a_full_disk_under_a_one_shot_run(stand: Any, small_disk: Path, tiny: Path) -> None:
+    """It stops in one line and, given room, goes on."""
+    out = small_disk / "out"
+    filler = fill(small_disk, leave=200 * 2**10)
+    line = refused(stand, "compress", "-f", str(tiny), "--out", str(out))
+    assert "no room left on the disk" in line
+    assert not list(out.glob("digits/*/model.*"))
+    filler.unlink()
+    stand.cli("compress", "-f", str(tiny), "--out", str(out))
+    assert len(list(out.glob("digits/cam/*"))) == 2
+    assert half_written(out / ".cache") == []
+
+
 def enlarge(path: Path, kibibytes: int) -> None:
     """Give a model a weight that nothing needs but that is computed with."""
     model = onnx.load(path)

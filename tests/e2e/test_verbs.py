@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -247,6 +248,15 @@ def test_watch_shows_a_change_as_it_happens(story: Any, watching: Callable[..., 
     of_it = [item["type"] for item in told if item["object"]["metadata"]["name"] == "fresh"]
     assert (of_it[0], of_it[-1]) == ("ADDED", "DELETED")
     assert told[0]["object"]["kind"] == "DeviceProfile"
+
+
+def test_a_watch_is_left_with_an_interrupt(story: Any, watching: Callable[..., Path], wait_for: Wait) -> None:
+    shown = watching("profiles", "-o", "name")
+    wait_for("it shows what there is", lambda: "profile/cam" in shown.read_text())
+    process = story.started[-1]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert shown.read_text() == "profile/cam\n", "and says nothing more"
 
 
 # server, agent
