@@ -5,6 +5,7 @@ Operators are known to the modules of their families only. Writing back is left 
 
 from __future__ import annotations
 
+import keyword
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -292,7 +293,7 @@ class Builder:
         clean = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "t"
         clean = f"n{clean}" if clean[0].isdigit() else clean
         chosen, count = clean, 0
-        while chosen in self._taken or hasattr(nn.Module, chosen):
+        while chosen in self._taken or hasattr(nn.Module, chosen) or keyword.iskeyword(chosen.lower()):
             count += 1
             chosen = f"{clean}_{count}"
         self._taken.add(chosen)

@@ -8,9 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-torch = pytest.importorskip("torch")
-
-from edge_compress.graph.bridge import check_parity, to_onnx, to_torch  # noqa: E402  # after the skip
+from edge_compress.graph.bridge import check_parity, to_onnx, to_torch
 
 pytestmark = pytest.mark.shared_data
 
