@@ -1,0 +1,55 @@
+"""Inner maps of a student beside those of its teacher: by squared error where shapes agree, else where in space the energy is.
+
+Source of the latter: Zagoruyko and Komodakis 2017 (arXiv:1612.03928). Which maps, and how much they count, is left to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+
+class Taps:
+    """Listens to the modules of an imported graph that make certain tensors; ``seen`` holds the last of each by name."""
+
+    def __init__(self, student: nn.Module, names: Sequence[str]) -> None:
+        self.seen: dict[str, Tensor] = {}
+        found = makers(student) if names else {}
+        for name in names:
+            if name not in found:
+                raise ValueError(f"features: {name!r} is not made by one module of the student; expected one of its tensors")
+            found[name].register_forward_hook(self._listener(name))
+
+    def _listener(self, name: str) -> Any:
+        def listen(_: nn.Module, __: Any, output: Tensor) -> None:
+            self.seen[name] = output
+
+        return listen
+
+
+def makers(student: nn.Module) -> dict[str, nn.Module]:
+    """Name of each tensor in the file -> the module that makes it, for a module that came from an import."""
+    if not isinstance(student, fx.GraphModule):
+        return {}
+    calls = [node for node in student.graph.nodes if node.op == "call_module" and "onnx" in node.meta]
+    return {node.meta["onnx"].outputs[0]: student.get_submodule(str(node.target)) for node in calls}
+
+
+def map_loss(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor:
+    """The mean over the maps; 0 where all are alike."""
+    return torch.stack([_one(ours[name], wanted) for name, wanted in theirs.items()]).mean()
+
+
+def _one(ours: Tensor, theirs: Tensor) -> Tensor:
+    if ours.shape == theirs.shape:
+        return F.mse_loss(ours, theirs) / theirs.var(correction=0).clamp_min(1e-12)
+    return (_energy(ours) - _energy(theirs)).square().sum(-1).mean()
+
+
+def _energy(maps: Tensor) -> Tensor:
+    """(N, C, ...) -> (N, places): the mean square over the channels, of length 1 for each sample."""
+    return F.normalize(maps.square().mean(1).flatten(1), dim=-1)
