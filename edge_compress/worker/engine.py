@@ -27,7 +27,7 @@ from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.spec import DeviceProfileSpec, Model, ModelData
-from edge_compress.errors import InvalidModel, StepFailed
+from edge_compress.errors import InvalidInput, InvalidModel, StepFailed, TooLarge
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.worker.candidates import CandidateRunner, Tried
@@ -47,6 +47,8 @@ from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machi
 __all__ = ["Engine", "PairRequest", "PairResult", "WorkerSettings"]
 
 _CORE_LIBRARIES = ("edge-compress", "onnx", "onnxruntime", "numpy")
+_NO_ANSWER = "its plugin failed when asked"
+_NOT_NEEDED = "not needed: goals are met without training; give a budget to look further"
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,10 @@ class Engine:
 
     def key(self, request: PairRequest) -> str:
         """Digest of everything that decides the outcome; equal keys are the same work."""
-        plugins = [(item.name, item.distribution, item.version) for item in self._registry.records if not item.error]
-        model = request.model.spec
+        registry, model = self._registry, request.model.spec
+        plugins = [(item.name, item.distribution, item.version) for item in registry.records if not item.error]
+        offered = [*registry.strategies.values(), *registry.targets.values()]
+        libraries = {name for item in offered for name in item.libraries}
         return digest(
             {
                 "files": {path: getattr(model.file(path), "sha256", "") for path in sorted(model.paths().values())},
@@ -134,7 +138,8 @@ class Engine:
                 "objective": request.objective,
                 "seed": request.seed,
                 "plugins": sorted(plugins),
-                "versions": versions_of(_CORE_LIBRARIES),
+                "offered": sorted([item.name, item.version] for item in offered),
+                "versions": versions_of({*_CORE_LIBRARIES, *libraries}),
                 "machine": this_machine(),
             }
         )
@@ -158,8 +163,8 @@ class Engine:
         """Run a plan to its verdict. Raises Cancelled, InvalidModel, InvalidData; a failing candidate is no error."""
         started = time.monotonic()
         run = Run(_either(cancelled, self._closing), progress)
-        key = f"outcome/{self.key(request)}"
-        if (known := self._known(key)) is not None:
+        key = self.key(request)
+        if (known := self._found_before(key, budget_seconds is not None)) is not None:
             progress(1.0, "already known")
             return _renamed(known, request)
         facts, data = self.facts(model_digest(request.model)), self.check_data(request.model)
@@ -178,7 +183,7 @@ class Engine:
         tried = self._search(request, runner, plan, run, deadline) if not support else []
         result = self._conclude(request, runner, plan, tried, support, facts, run, started)
         if not any(_may_differ_next_time(item) for item in result.outcome.candidates):
-            self._remember(key, result)
+            self._remember(_outcome_key(key, budget_seconds is not None), result)
         progress(1.0, result.outcome.verdict)
         return result
 
@@ -232,10 +237,10 @@ class Engine:
                 continue
             try:
                 found += self._ask(record, facts, request.profile.spec, have_, asked, run)
-            except StepFailed as error:
-                broken += [
-                    Proposal(name, "", "graph", refused=f"its plugin failed when asked: {error}") for name in record.strategies
-                ]
+            except (StepFailed, InvalidInput, TooLarge) as error:
+                if steps is not None and isinstance(error, InvalidInput):
+                    raise  # what the recipe says is wrong
+                broken += [Proposal(name, "", "graph", refused=f"{_NO_ANSWER}: {error}") for name in record.strategies]
         return found, broken
 
     def _ask(
@@ -264,9 +269,9 @@ class Engine:
         if not dear:
             return tried
         if request.recipe is None and deadline is None and self._any_good(request, runner, tried):
-            why = "not needed: goals are met without training; give a budget to look further"
-            return tried + [Tried(item, state="refused", why=why) for item in dear]
-        return tried + self._measured(request, runner, self._try_all(runner, dear, run, deadline), run)
+            return tried + [Tried(item, state="refused", why=_NOT_NEEDED) for item in dear]
+        needed = not any(item.state == "measured" for item in tried)
+        return tried + self._measured(request, runner, self._try_all(runner, dear, run, deadline, int(needed)), run)
 
     def _measured(self, request: PairRequest, runner: CandidateRunner, tried: list[Tried], run: Run) -> list[Tried]:
         run.progress(0.82, "measuring latency and memory")
@@ -277,8 +282,10 @@ class Engine:
         judged = [on_device(item.measurement, runner.facts, profile) for item in tried if item.state == "measured"]
         return any(item.latency is not None and not excesses(item, profile, max_drop) for item in judged)
 
-    def _try_all(self, runner: CandidateRunner, candidates: Sequence[Candidate], run: Run, deadline: float | None) -> list[Tried]:
-        """Make and judge candidates in their order, as many at a time as there are cores."""
+    def _try_all(
+        self, runner: CandidateRunner, candidates: Sequence[Candidate], run: Run, deadline: float | None, at_least: int = 1
+    ) -> list[Tried]:
+        """Make and judge candidates in their order, as many at a time as there are cores; ``at_least`` so many are never left."""
         done = 0
         lock = threading.Lock()
         quiet = Run(run.cancelled)
@@ -286,7 +293,7 @@ class Engine:
 
         def attempt(candidate: Candidate) -> Tried:
             nonlocal done
-            if done and deadline is not None and time.monotonic() > deadline:
+            if done >= at_least and deadline is not None and time.monotonic() > deadline:
                 return Tried(candidate, state="skipped", why="the time budget ended before its turn")
             tried = runner.attempt(candidate, quiet)
             with lock:
@@ -375,6 +382,13 @@ class Engine:
 
     # -- remembering ------------------------------------------------------------------------------------------------------
 
+    def _found_before(self, key: str, searched: bool) -> PairResult | None:
+        """The outcome that is remembered. With a budget (``searched``) one that left training out is no answer."""
+        if searched and (known := self._known(_outcome_key(key, True))) is not None:
+            return known
+        known = self._known(_outcome_key(key, False))
+        return None if known and searched and any(item.why == _NOT_NEEDED for item in known.outcome.candidates) else known
+
     def _known(self, key: str) -> PairResult | None:
         value = self._store.step(key)
         if value is None:
@@ -410,9 +424,15 @@ def _hopeless(
     return None
 
 
+def _outcome_key(key: str, searched: bool) -> str:
+    return f"{'search' if searched else 'outcome'}/{key}"
+
+
 def _may_differ_next_time(item: CandidateResult) -> bool:
     """Whether a candidate's end came from the clock or the machine rather than from what was asked."""
-    return item.state == "skipped" or (item.state == "failed" and item.why.startswith(("timeout:", "memory:", "crash:")))
+    unasked = item.state == "refused" and item.why.startswith(_NO_ANSWER)
+    stopped = item.state == "failed" and item.why.startswith(("timeout:", "memory:", "crash:"))
+    return item.state == "skipped" or unasked or stopped
 
 
 def _renamed(known: PairResult, request: PairRequest) -> PairResult:

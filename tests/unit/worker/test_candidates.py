@@ -14,7 +14,7 @@ from edge_compress.worker.engine import Engine, PairRequest
 
 FRAGILE = '''
 import os
-from edge_compress.plugin import Strategy, Target, hookimpl
+from edge_compress.plugin import InvalidSpec, Strategy, Target, hookimpl
 from dataclasses import dataclass
 
 
@@ -29,6 +29,11 @@ class Mark(Strategy[NoParams]):
     name = "fragile.mark"
     stage = "sparsity"
     Params = NoParams
+
+    def propose(self, model, profile):
+        if profile.threads == 4:
+            raise InvalidSpec.at("ratio", 2, "a share")
+        return [NoParams()]
 
     def apply(self, model, params, context):
         model.doc_string = "marked"
@@ -92,3 +97,12 @@ def test_a_candidate_that_dies_when_it_is_timed_loses_alone(
     assert all(item in marked and item.why.startswith("crash: when timed: ") for item in failed)
     others = [item for item in result.outcome.candidates if item.state in ("chosen", "lost") and item not in marked]
     assert any(item.measurement.latency is not None for item in others)
+
+
+def test_a_plugin_that_raises_the_products_own_errors_when_asked_loses_alone(
+    fragile_plugin: None, make_engine: Callable[..., Engine], digits: Model, make_profile: Callable[..., DeviceProfile]
+) -> None:
+    plan = make_engine().plan(PairRequest(digits, make_profile("four", threads=4), None))
+    assert plan.candidates
+    refused = [item.why for item in plan.refused if item.steps[0].strategy == "fragile.mark"]
+    assert refused == ["its plugin failed when asked: ratio: read 2, expected a share"]
