@@ -171,6 +171,6 @@ class StepRunner:
                 return other.result(timeout=0.2)
             except TimeoutError:
                 if other.done():
-                    raise  # the task's own error
+                    return other.result()  # ended just now, or the task itself raised a TimeoutError
                 if run.cancelled.is_set():
                     raise Cancelled("cancelled while waiting for a shared step") from None
