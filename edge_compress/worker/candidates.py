@@ -257,18 +257,18 @@ class CandidateRunner:
             "seconds": seconds,
             "samples": self._source(self._role),
         }
-        decides = {"artifacts": list(digests), "threads": threads, "machine": this_machine(), **self._target_key()}
+        decides = {"artifacts": list(digests), "threads": threads, **self._work_key()}
         return self._steps.result(Work("latency", decides, arguments, self._settings.step, cores=threads), run)
 
     def _latency_key(self, sha256: str) -> str:
         threads = self._request.profile.spec.threads
         baseline = self._baseline.sha256 if self._baseline else ""
-        decides = {"artifact": sha256, "baseline": baseline, "threads": threads, "machine": this_machine(), **self._target_key()}
+        decides = {"artifact": sha256, "baseline": baseline, "threads": threads, **self._work_key()}
         return f"latency-of/{digest(decides)}"
 
     def _memory(self, sha256: str, run: Run) -> int:
         threads = self._request.profile.spec.threads
-        decides = {"artifact": sha256, "threads": threads, "machine": this_machine(), **self._target_key()}
+        decides = {"artifact": sha256, "threads": threads, **self._work_key()}
         arguments = {
             "plugins": [self._target_plugin],
             "target": self._target.name,
@@ -288,6 +288,12 @@ class CandidateRunner:
     def _target_key(self) -> dict[str, Any]:
         versions = versions_of(self._target.libraries)
         return {"target": [self._target.name, self._target.version, version_of("edge-compress"), versions]}
+
+    def _work_key(self) -> dict[str, Any]:
+        """What decides time and memory besides the artifact; the samples only where the model does more work for some of them."""
+        free = any(not isinstance(axis, int) for item in self.facts.inputs for axis in item.shape[1:])
+        samples = self._data_key(self._role) if free or self.facts.control_flow else {}
+        return {"machine": this_machine(), **self._target_key(), **samples}
 
     def _data_key(self, role: str) -> dict[str, Any]:
         return {"samples": data_decides(self._request.model, role, self.facts)}

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ def compress_fleet(
     ``root`` is the folder that paths in the resources are relative to; an error about a resource begins with what ``where`` says.
     Returns the contract's ``--json`` mapping. Raises InvalidSpec, InvalidModel, InvalidData before any pair is begun.
     """
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
     pairs = selected_pairs(resources, where)
     registry = Registry.load()
     _check(pairs, registry, where)
@@ -72,7 +74,7 @@ def compress_fleet(
                 uploaded[model.name] = _with_files(model, root, store)
                 engine.check_data(uploaded[model.name])
         with ThreadPoolExecutor(max_workers=_PAIRS_AT_ONCE, thread_name_prefix="pair") as pool:
-            futures = [pool.submit(_run, engine, pair, uploaded, seed, stop, budget_seconds, progress) for pair in pairs]
+            futures = [pool.submit(_run, engine, pair, uploaded, seed, stop, deadline, progress) for pair in pairs]
             try:
                 results = [future.result() for future in futures]
             except BaseException:
@@ -182,15 +184,16 @@ def _run(
     models: Mapping[str, Model],
     seed: int,
     stop: threading.Event,
-    budget_seconds: float | None,
+    deadline: float | None,
     progress: Progress,
 ) -> PairResult:
+    """One pair, with what is left of the run's budget until ``deadline`` (monotonic seconds)."""
     request = PairRequest(models[pair.model.name], pair.profile, pair.recipe, pair.objective, seed)
     return engine.run(
         request,
         progress=lambda fraction, message: progress(pair.model.name, pair.profile.name, fraction, message),
         cancelled=stop,
-        budget_seconds=budget_seconds,
+        budget_seconds=None if deadline is None else max(0.0, deadline - time.monotonic()),
     )
 
 
