@@ -82,10 +82,12 @@ def run_child(
         log = _tail(scratch / "log")
         value = _result(task, scratch, ending, log, limits)
     except (StepFailed, StorageFull, OSError) as error:
-        full = _is_full(error, scratch)
+        full = _is_full(error, scratch_root)  # the child may have removed its own folder
         shutil.rmtree(scratch, ignore_errors=True)
         if full:
             raise _no_room(scratch_root) from error
+        if isinstance(error, OSError):
+            raise StepFailed(f"its process or its files were lost: {error}", reason="crash") from error
         raise
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -116,7 +118,8 @@ class _Child:
         self._pending = b""
         with (scratch / "log").open("wb") as log:
             self._process = subprocess.Popen(  # our own interpreter and module
-                [sys.executable, "-m", "edge_compress.worker.child", str(scratch), str(writing)],
+                # -P: nothing is imported from the folder we were started in, which may hold a stranger's files
+                [sys.executable, "-P", "-m", "edge_compress.worker.child", str(scratch), str(writing)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -171,10 +174,10 @@ class _Child:
         self._process.wait()
 
 
-def _is_full(error: Exception, scratch: Path) -> bool:
+def _is_full(error: Exception, scratch_root: Path) -> bool:
     """Whether a child failed because its scratch folder has no room, though what it says may be something else."""
     told = isinstance(error, StorageFull) or getattr(error, "errno", None) in FULL_ERRNOS
-    return told or shutil.disk_usage(scratch).free < _FULL_BYTES
+    return told or shutil.disk_usage(scratch_root).free < _FULL_BYTES
 
 
 def _no_room(scratch_root: Path) -> EdgeCompressError:
