@@ -127,7 +127,7 @@ class Engine:
         """Digest of everything that decides the outcome; equal keys are the same work."""
         registry, model = self._registry, request.model.spec
         plugins = [(item.name, item.distribution, item.version) for item in registry.records if not item.error]
-        offered = [*registry.strategies.values(), *registry.targets.values()]
+        offered: list[Any] = [*registry.strategies.values(), *registry.targets.values()]
         libraries = {name for item in offered for name in item.libraries}
         return digest(
             {
