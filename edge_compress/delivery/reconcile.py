@@ -60,6 +60,7 @@ class Reconciler:
     ) -> None:
         self._store, self._fleet, self._registry, self._settings, self._clock = store, fleet, registry, settings, clock
         self._keys = Keys(key)
+        self._began = clock()
         self._wake = asyncio.Event()
         self._under_way = False
         self._troubled = False
@@ -168,7 +169,7 @@ class Reconciler:
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):
                 check_supported(deployment.value)
-                members = members_of(rollout, world, claimed.get(deployment.rollout, ()), self._fleet.live)
+                members = members_of(rollout, world, claimed.get(deployment.rollout, ()), self._fleet.live, self._began)
                 step = next_step(deployment, rollout, members, self._clock())
                 statuses[deployment.rollout] = self._move(rollout, step.status).status
                 wanted.update(step.assignments)

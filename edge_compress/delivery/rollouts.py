@@ -52,11 +52,12 @@ def wanted_rollout(deployment: StoredDeployment, artifacts: Mapping[str, str], o
 
 
 def members_of(
-    rollout: StoredRollout, world: World, devices: Iterable[Device], live: Callable[[str], bool]
+    rollout: StoredRollout, world: World, devices: Iterable[Device], live: Callable[[str], bool], since: float = 0.0
 ) -> dict[str, tuple[Member, Assignment]]:
     """The devices among ``devices`` that the rollout may reach: those connected, and those it reached before.
 
-    A device that is away and was offered nothing is no member: it holds no rollout up, and joins when it comes back.
+    A device that is away and was offered nothing is no member: it holds no rollout up, and joins when it comes back. Silence
+    counts from ``since``, when the server began to listen: what a device had to say before that, nobody could hear.
     """
     offers = _offers(rollout, world)
     found = {}
@@ -66,7 +67,7 @@ def members_of(
             continue
         state = standing(device.status, offer)
         if state is not None or live(device.name):
-            found[device.name] = (Member(device.name, state, device.status.news_at), offer)
+            found[device.name] = (Member(device.name, state, max(since, device.status.news_at)), offer)
     return found
 
 

@@ -241,6 +241,17 @@ async def test_a_silent_device_ends_a_rollout_at_its_deadline(stage: Stage) -> N
     assert stage.rollout().state == "Aborted"
 
 
+async def test_time_in_which_the_server_was_away_is_no_devices_silence(stage: Stage) -> None:
+    await _two_steps(stage)
+    stage.now += 3600
+    stage.restart()
+    await stage.passes()
+    assert stage.rollout().state == "Progressing"
+    stage.now += 601
+    await stage.passes()
+    assert stage.rollout().state == "Aborted", "silent since the restart too"
+
+
 async def test_devices_that_are_away_hold_nothing_up_and_join_when_they_come_back(stage: Stage) -> None:
     away = await stage.join("cam-0")
     await stage.fleet.leave(away)
