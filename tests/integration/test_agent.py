@@ -394,13 +394,19 @@ def test_neither_process_loads_what_it_has_no_use_for(server: AgentServer, state
     assert children_of(agent.process.pid) == []
 
 
-def test_the_command_becomes_the_agent_and_leaves_its_own_libraries_behind(server: AgentServer, state: Path) -> None:
+@pytest.mark.parametrize(("flags", "becomes_another"), [([], False), (["--debug"], True)], ids=["plain", "full"])
+def test_the_command_becomes_the_agent_and_leaves_its_own_libraries_behind(
+    server: AgentServer, state: Path, flags: list[str], becomes_another: bool
+) -> None:
+    """Words that need no command line are read without it; others go through it and then start the agent in its place."""
     command = [sys.executable, "-m", "edge_compress", "agent", "--server", f"127.0.0.1:{server.port}", "--profile", "cam"]
-    agent = Agent(server, state, command=[*command, "--name", NAME, "--state", str(state), "--labels", "site=plant-1"])
+    words = ["--name", NAME, "--state", str(state), "--labels", "site=plant-1", *flags]
+    agent = Agent(server, state, command=[*command, *words])
     try:
         wait_until(lambda: NAME in server.devices, "hello")
         assert dict(server.devices[NAME].hello.labels) == {"site": "plant-1"}
-        assert b"edge_compress.agent" in Path(f"/proc/{agent.process.pid}/cmdline").read_bytes()
+        words_now = Path(f"/proc/{agent.process.pid}/cmdline").read_bytes()
+        assert (b"edge_compress.agent" in words_now) is becomes_another
         assert (state / "journal").parent.is_dir()
         assert agent.terminate() == 0
     finally:
