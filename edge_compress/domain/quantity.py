@@ -12,6 +12,8 @@ from fractions import Fraction
 
 from edge_compress.errors import InvalidSpec
 
+_LONGEST_TEXT = 100
+_BEYOND_ANY = 1e30
 _NUMBER = re.compile(r"^\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*$")
 
 
@@ -65,10 +67,10 @@ class Quantity:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise InvalidSpec.at(field, value, f"a {self.name} like {self.example}")
         if isinstance(value, (int, float)):
-            if not math.isfinite(value):
+            if not abs(value) < _BEYOND_ANY:  # NaN included; and Python refuses to write out, or read, thousands of digits
                 raise InvalidSpec.at(field, value, f"a finite {self.name} like {self.example}")
             return Fraction(repr(value)), ""
-        match = _NUMBER.match(value)
+        match = _NUMBER.match(value) if len(value) <= _LONGEST_TEXT else None
         if match is None:
             raise InvalidSpec.at(field, value, f"a {self.name} like {self.example}")
         if abs(int(re.split("[eE]", match[1])[1]) if re.search("[eE]", match[1]) else 0) > 400:
