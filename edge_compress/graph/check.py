@@ -17,7 +17,7 @@ from edge_compress.errors import InvalidModel, TooLarge
 from edge_compress.graph.external import inline_external_data
 from edge_compress.graph.tensors import check_tensor
 from edge_compress.graph.text import check_text
-from edge_compress.graph.walk import node_tensors, subgraphs, tensors
+from edge_compress.graph.walk import node_tensors, nodes_within, subgraphs, tensors
 
 __all__ = ["MAX_MODEL_BYTES", "inline_external_data", "load_checked", "parse_checked"]
 
@@ -97,7 +97,7 @@ def _check_functions(model: onnx.ModelProto) -> None:
     sizes: dict[tuple[str, str], int] = {}
     for key in bodies:
         _function_size(key, bodies, sizes, ())
-    total = sum(sizes.get((node.domain, node.op_type), 1) for node in model.graph.node)
+    total = sum(sizes.get((node.domain, node.op_type), 1) for node in nodes_within(model.graph.node))
     if total > MAX_NODES:
         raise InvalidModel(f"read {total} nodes with functions written out, expected at most {MAX_NODES}")
 
@@ -111,7 +111,7 @@ def _function_size(
     if key in callers or len(callers) > MAX_CALLS:
         raise InvalidModel(f"function {key[1]!r} calls itself or is called too deep, expected at most {MAX_CALLS} levels")
     if key not in sizes:
-        inner = ((node.domain, node.op_type) for node in bodies[key])
+        inner = ((node.domain, node.op_type) for node in nodes_within(bodies[key]))
         sizes[key] = sum(_function_size(name, bodies, sizes, (*callers, key)) if name in bodies else 1 for name in inner)
     return sizes[key]
 

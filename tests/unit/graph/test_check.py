@@ -258,5 +258,17 @@ def test_functions_that_explode_when_written_out_are_refused() -> None:
         parse_checked(_calling(chain).SerializeToString())
 
 
+def test_a_function_that_calls_itself_within_a_branch_is_refused() -> None:
+    model = _calling([("f0", ["Relu"])])
+    value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, ["N", 2])
+    branch = helper.make_graph([helper.make_node("f0", ["a"], ["inner"], domain="mine")], "branch", [], [value])
+    choice = helper.make_node("If", ["yes"], ["b"], then_branch=branch, else_branch=branch)
+    yes = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    del model.functions[0].node[:]
+    model.functions[0].node.extend([yes, choice])
+    with pytest.raises(InvalidModel, match="calls itself"):
+        parse_checked(model.SerializeToString())
+
+
 def test_an_honest_function_passes() -> None:
     assert parse_checked(_calling([("f0", ["f1", "f1"]), ("f1", ["Relu"])]).SerializeToString())
