@@ -78,6 +78,7 @@ def metric_name(model: Model, data: dict[str, DataFacts]) -> str:
 def have(model: Model, data: dict[str, DataFacts]) -> list[str]:
     """What strategies may count on: calibration, training, labels."""
     found = [role for role in ModelData.ROLES if role in data]
-    if any(data[role].labelled for role in ("training", "calibration") if role in data):
+    trained_on = data.get("training") or data.get("calibration")  # as a step's context has it
+    if trained_on is not None and trained_on.labelled:
         found.append("labels")
     return found
