@@ -231,6 +231,8 @@ class Fleet:
                     await self._note_absent()
             except EdgeCompressError as error:
                 _log.warning("could not note silent devices, will try again: %s", error)
+            except Exception:  # were this task to end, no silent session would ever be noticed again
+                _log.exception("looking for silent devices broke, will try again")
 
     async def _note_absent(self) -> None:
         for device in self._book.all():

@@ -99,6 +99,23 @@ async def test_a_silent_session_ends(store: SqliteStore, fleet: Fleet) -> None:
     await until(lambda: not status(store).connected)
 
 
+async def test_silent_sessions_are_noticed_after_trouble_that_nobody_foresaw(
+    store: SqliteStore, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fleet.join(hello("cam-0"))
+    broken: list[str] = []
+
+    def breaks(*said: object, **options: object) -> None:
+        broken.append("once")
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "set_status", breaks)
+        await until(lambda: bool(broken))
+    session = await fleet.join(hello())
+    await until(lambda: session.ended)
+
+
 async def test_heartbeats_keep_a_session_and_are_not_written(store: SqliteStore, fleet: Fleet) -> None:
     session = await fleet.join(hello())
     before = store.revision()
