@@ -6,7 +6,7 @@ which range follows from it, to ``ranges``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,13 @@ _LARGEST_BATCH = 32
 
 
 def observe(
-    model: onnx.ModelProto, tensors: Sequence[str], context: Context, *, samples: int, histogram: bool
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    context: Context,
+    *,
+    samples: int,
+    histogram: bool,
+    progress: Callable[[float, str], None],
 ) -> dict[str, Statistics]:
     """Statistics of float32 ``tensors`` over at most ``samples`` calibration samples.
 
@@ -38,7 +44,7 @@ def observe(
         for name, values in runner.run(batch).items():
             _add(statistics[name], name, values)
         done += len(batch)
-        context.progress(min(0.95, 0.05 + 0.9 * done / samples), f"calibrating: {done} samples")
+        progress(min(1.0, done / samples), f"calibrating: {done} samples")
     if tensors and not done:
         raise ValueError("there are no calibration samples")
     return statistics

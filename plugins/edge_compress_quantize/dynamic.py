@@ -77,8 +77,8 @@ class QuantizeDynamic(Strategy[DynamicParams]):
     def apply(self, model: onnx.ModelProto, params: DynamicParams, context: Context) -> onnx.ModelProto:
         """Fold, then rewrite. Raises ValueError when no node can be, or an excluded name is unknown."""
         from edge_compress_quantize.canonical import canonical, restore_interface
+        from edge_compress_quantize.grid import GridSettings
         from edge_compress_quantize.onthefly import rewrite
-        from edge_compress_quantize.qdq import GridSettings
         from edge_compress_quantize.wiring import Wiring, known_names
 
         exclude = known_names(model, params.exclude)

@@ -91,8 +91,10 @@ def _overflowing(model: onnx.ModelProto, tensors: list[str], params: Float16Para
     """Tensors that came near the largest half on calibration data; none where ``samples`` is 0."""
     from edge_compress_quantize.calibrate import observe
     from edge_compress_quantize.half import LARGEST
+    from edge_compress_quantize.progress import Progress
 
     if not params.samples:
         return set()
-    seen = observe(model, tensors, context, samples=params.samples, histogram=False)
+    said = Progress(context).phase(0.95)
+    seen = observe(model, tensors, context, samples=params.samples, histogram=False, progress=said)
     return {name for name, item in seen.items() if max(-item.low, item.high) > LARGEST / _HEADROOM}

@@ -140,3 +140,32 @@ def _common_zero_point(bottom: Array, top: Array, low: int, high: int) -> int:
         noise.append(float(np.sum(scale**2)))
     best = int(np.argmin(noise))
     return low + best
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """The integers that weights and activations are stored in."""
+
+    bits: int = 8
+    affine_weights: bool = False
+    per_channel: bool = True
+    reduced: bool = False
+    signed_activations: bool = False
+    symmetric_activations: bool = False
+
+    def activation(self, low: float, high: float) -> Grid:
+        """The grid of an activation that takes values in [low, high]."""
+        return activation_grid(low, high, signed=self.signed_activations, symmetric=self.symmetric_activations)
+
+    def weight(self, weights: Array, axis: int, least: Array | None) -> Grid:
+        """The grid of a weight tensor whose channel axis is ``axis``."""
+        if not self.per_channel and least is not None:
+            least = least.max()
+        return weight_grid(
+            weights,
+            axis=axis if self.per_channel else None,
+            bits=self.bits,
+            affine=self.affine_weights,
+            reduced=self.reduced,
+            least=least,
+        )

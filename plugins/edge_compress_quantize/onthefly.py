@@ -12,8 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_compress_quantize.grid import Grid
-from edge_compress_quantize.qdq import GridSettings
+from edge_compress_quantize.grid import Grid, GridSettings
 from edge_compress_quantize.rules import Multiply, operands
 from edge_compress_quantize.wiring import Names, Wiring, attribute, drop_unused_constants, replace
 

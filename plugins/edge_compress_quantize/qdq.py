@@ -11,58 +11,33 @@ Everything is written in graph order with numbered names, so equal inputs give e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edge_compress_quantize.grid import Grid, activation_grid, weight_grid
+from edge_compress_quantize.grid import Grid, GridSettings
+from edge_compress_quantize.kernels import Kernel, WeightKey, bias_of
 from edge_compress_quantize.placement import Placement
-from edge_compress_quantize.rules import Multiply, Role, bounds, moved_inputs, operands
+from edge_compress_quantize.rules import Role, bounds, moved_inputs, operands
 from edge_compress_quantize.wiring import Names, Wiring, drop_unused_constants, replace
 
 Array = np.ndarray[Any, Any]
 
-_BIAS_STEPS = 2.0**30
-"""a bias is kept within this many steps, so that it and the products summed onto it fit 32 bits"""
-
-
-@dataclass(frozen=True)
-class GridSettings:
-    """The integers that weights and activations are stored in."""
-
-    bits: int = 8
-    affine_weights: bool = False
-    per_channel: bool = True
-    reduced: bool = False
-    signed_activations: bool = False
-    symmetric_activations: bool = False
-
-    def activation(self, low: float, high: float) -> Grid:
-        """The grid of an activation that takes values in [low, high]."""
-        return activation_grid(low, high, signed=self.signed_activations, symmetric=self.symmetric_activations)
-
-    def weight(self, weights: Array, axis: int, least: Array | None) -> Grid:
-        """The grid of a weight tensor whose channel axis is ``axis``."""
-        if not self.per_channel and least is not None:
-            least = least.max()
-        return weight_grid(
-            weights,
-            axis=axis if self.per_channel else None,
-            bits=self.bits,
-            affine=self.affine_weights,
-            reduced=self.reduced,
-            least=least,
-        )
-
 
 def insert(
-    graph: onnx.GraphProto, wiring: Wiring, placement: Placement, grids: Mapping[str, Grid], settings: GridSettings
+    graph: onnx.GraphProto,
+    wiring: Wiring,
+    placement: Placement,
+    grids: Mapping[str, Grid],
+    kernels: Mapping[WeightKey, Kernel],
+    settings: GridSettings,
+    biases: Mapping[str, Array] | None = None,
 ) -> None:
-    """Edit ``graph`` in place. ``grids`` has one grid for every root of ``placement``."""
-    writer = _Writer(graph, wiring, placement, grids, settings)
+    """Edit ``graph`` in place. ``grids`` has one grid for every root of ``placement``, ``kernels`` the integers of every weight
+    tensor; ``biases`` replaces those of some multiplying nodes, known by their first output."""
+    writer = _Writer(graph, wiring, placement, grids, kernels, settings, biases or {})
     for name in wiring.inputs:
         if name in placement.wanted:
             writer.quantize(name, name)
@@ -77,19 +52,26 @@ class _Writer:
     """Builds the new list of nodes, one old node after the other."""
 
     def __init__(
-        self, graph: onnx.GraphProto, wiring: Wiring, placement: Placement, grids: Mapping[str, Grid], settings: GridSettings
+        self,
+        graph: onnx.GraphProto,
+        wiring: Wiring,
+        placement: Placement,
+        grids: Mapping[str, Grid],
+        kernels: Mapping[WeightKey, Kernel],
+        settings: GridSettings,
+        biases: Mapping[str, Array],
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self._wiring, self._placement, self._grids, self._settings = wiring, placement, grids, settings
+        self._wiring, self._placement, self._settings = wiring, placement, settings
+        self._grids, self._kernels, self._biases = grids, kernels, biases
         self._names = Names(graph)
         self._kept = wiring.outputs | wiring.captured
         """tensors that must go on to exist as floats under their own name"""
         self._integer: dict[str, str] = {}
         self._float: dict[str, str] = {}
         self._grid_names: dict[str, list[str]] = {}
-        self._weights: dict[tuple[str, int], tuple[str, Grid]] = {}
-        self._least = _least_scales(wiring, placement, grids)
+        self._weights: dict[WeightKey, str] = {}
 
     def write(self, node: onnx.NodeProto) -> None:
         kind = self._placement.roles.get(node.output[0])
@@ -170,11 +152,12 @@ class _Writer:
     def _feed_multiply(self, node: onnx.NodeProto) -> None:
         found = operands(node, self._wiring)
         assert found is not None
-        data = node.input[0]
-        node.input[0] = self._dequantized(data)
-        node.input[1], weights = self._dequantized_weights(node.input[1], found)
-        if found.bias is not None:
-            node.input[2] = self._dequantized_bias(found.bias, self._grids[self._placement.root[data]], weights)
+        data, key = node.input[0], (node.input[1], found.axis)
+        node.input[0], node.input[1] = self._dequantized(data), self._dequantized_weights(key)
+        bias = bias_of(node, found, self._biases)
+        if bias is not None:
+            steps = self._dequantized_bias(bias, self._grids[self._placement.root[data]], self._kernels[key].grid)
+            replace(node.input, [*node.input[:2], steps])
         replace(node.attribute, [item for item in node.attribute if item.name != "beta"])
 
     def _dequantized(self, name: str) -> str:
@@ -192,11 +175,10 @@ class _Writer:
             self._float[name] = self._stored(grid.quantize(value), grid)
         return self._float[name]
 
-    def _dequantized_weights(self, name: str, found: Multiply) -> tuple[str, Grid]:
-        key = (name, found.axis)
+    def _dequantized_weights(self, key: WeightKey) -> str:
         if key not in self._weights:
-            grid = self._settings.weight(found.weights, found.axis, self._least.get(key))
-            self._weights[key] = self._stored(grid.quantize(found.weights), grid), grid
+            kernel = self._kernels[key]
+            self._weights[key] = self._stored(kernel.integers, kernel.grid)
         return self._weights[key]
 
     def _dequantized_bias(self, bias: Array, data: Grid, weights: Grid) -> str:
@@ -230,17 +212,3 @@ class _Writer:
     def _add(self, op: str, inputs: list[str], output: str, *, axis: int | None = None) -> None:
         attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
-
-
-def _least_scales(wiring: Wiring, placement: Placement, grids: Mapping[str, Grid]) -> dict[tuple[str, int], Array]:
-    """The smallest scale each weight tensor may have for the biases of all nodes that use it to fit 32 bits."""
-    least: dict[tuple[str, int], Array] = {}
-    for node in wiring.graph.node:
-        found = operands(node, wiring) if placement.roles.get(node.output[0]) is Role.MULTIPLY else None
-        if found is None or found.bias is None:
-            continue
-        step = float(grids[placement.root[node.input[0]]].scale) * _BIAS_STEPS
-        needed = np.abs(found.bias.astype(np.float64)) / step
-        key = (node.input[1], found.axis)
-        least[key] = np.maximum(needed, least[key]) if key in least else needed
-    return least

@@ -39,6 +39,8 @@ class Statistics:
     def __init__(self, *, histogram: bool = True) -> None:
         self.low = self.high = 0.0
         self.seen = 0
+        self.zeros = 0
+        """how many of the counted values were exactly zero"""
         self._edges = (0.0, 0.0)
         self._counts: Array | None = np.zeros(BINS, np.int64) if histogram else None
 
@@ -68,7 +70,9 @@ class Statistics:
         flat = values.reshape(-1)
         # An odd stride, so that it never keeps step with the usual even row and channel lengths.
         stride = max(1, flat.size // _SAMPLED) | 1
-        self._counts += np.bincount(self._bin_of(flat[::stride]), minlength=BINS)
+        counted = flat[::stride]
+        self._counts += np.bincount(self._bin_of(counted), minlength=BINS)
+        self.zeros += int(counted.size - np.count_nonzero(counted))
 
     def _widen(self) -> None:
         centres, old = self.histogram()

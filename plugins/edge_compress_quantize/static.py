@@ -28,12 +28,6 @@ from edge_compress_quantize.share import INTEGER_OPS, weight_share
 if TYPE_CHECKING:
     import onnx
 
-    from edge_compress_quantize.qdq import GridSettings
-
-
-_WORTH_STORING = 1024
-"""values; smaller tensors without an integer kernel stay float"""
-
 
 @dataclass(frozen=True)
 class StaticParams:
@@ -55,6 +49,25 @@ class StaticParams:
         "share of values kept at each end, for calibration: percentile", default=99.99, unit="%", minimum=90.0, maximum=100.0
     )
     samples: int = param("calibration samples looked at", default=256, unit="samples", minimum=1, maximum=100_000)
+    mixed: bool = param(
+        "find the layers that must be kept higher (8-bit weights, then float) for outputs to reach `goal`", default=False
+    )
+    goal: float = param(
+        "mixed: signal over quantisation noise of the outputs, measured on calibration samples",
+        default=15.0,
+        unit="dB",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    agreement: float = param(
+        "mixed: share of samples whose highest output is still the float model's, which makes up for at most 6 dB of `goal`",
+        default=0.95,
+        minimum=0.5,
+        maximum=1.0,
+    )
+    cost: str = param(
+        "mixed: what keeping a layer higher costs, weights or multiply-accumulates", default="bytes", choices=("bytes", "macs")
+    )
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, that stay float", default=())
     rest: str = param(
         "weights that no integer kernel takes (embeddings, recurrent layers): stored in 8 bits, or float",
@@ -111,42 +124,6 @@ class QuantizeStatic(Strategy[StaticParams]):
 
         Raises ValueError when nothing can be quantised, calibration is not finite, or an excluded name is unknown.
         """
-        from edge_compress_quantize import calibrate, canonical, placement, qdq, ranges, storage
-        from edge_compress_quantize.wiring import Wiring, known_names
+        from edge_compress_quantize.conversion import convert
 
-        exclude = known_names(model, params.exclude)
-        folded = canonical.canonical(model, context.scratch)
-        wiring = Wiring(folded.graph)
-        placed = placement.place(wiring, exclude)
-        if not placed.roles:
-            raise ValueError("no node of the model can run in integers")
-        context.log(f"{placement.integer_share(wiring, placed):.1%} of the weights are multiplied in integers")
-        settings = _grid_settings(params)
-        chosen = ranges.RangeSettings(params.calibration, params.percentile)
-        statistics = calibrate.observe(
-            folded,
-            list(dict.fromkeys(placed.observe.values())),
-            context,
-            samples=params.samples,
-            histogram=params.calibration != "minmax",
-        )
-        grids = {root: settings.activation(*ranges.choose(statistics[seen], chosen)) for root, seen in placed.observe.items()}
-        qdq.insert(folded.graph, wiring, placed, grids, settings)
-        if params.rest == "int8":
-            rest = storage.StorageSettings(least_values=_WORTH_STORING)
-            storage.store(folded.graph, Wiring(folded.graph), rest, exclude)
-        canonical.restore_interface(folded, model)
-        return folded
-
-
-def _grid_settings(params: StaticParams) -> GridSettings:
-    from edge_compress_quantize.qdq import GridSettings
-
-    return GridSettings(
-        bits=params.bits,
-        affine_weights=params.scheme == "affine",
-        per_channel=params.per_channel,
-        reduced=bool(params.reduce_range),
-        signed_activations=params.activation == "s8",
-        symmetric_activations=params.activation_scheme == "symmetric",
-    )
+        return convert(model, params, context)

@@ -35,6 +35,8 @@ CASES: list[tuple[Strategy[Any], Any, float]] = [
     (QuantizeStatic(), StaticParams(activation="s8", activation_scheme="symmetric"), 0.3),
     (QuantizeStatic(), StaticParams(activation="s8", per_channel=False), 0.4),
     (QuantizeStatic(), StaticParams(bits=5), 0.6),
+    (QuantizeStatic(), StaticParams(bits=4, mixed=True), 0.6),
+    (QuantizeStatic(), StaticParams(per_channel=False, mixed=True, goal=25.0, cost="macs", agreement=1.0), 0.3),
     (QuantizeDynamic(), DynamicParams(), 0.1),
     (QuantizeDynamic(), DynamicParams(per_channel=False, reduce_range=True), 0.2),
     (QuantizeFloat16(), Float16Params(), 0.02),

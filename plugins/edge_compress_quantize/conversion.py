@@ -1,0 +1,76 @@
+"""The steps of quantize.static in their order: fold, measure, choose layers, write. What can be set is in ``static``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edge_compress.plugin import Context
+from edge_compress_quantize import calibrate, mixed, storage
+from edge_compress_quantize.assembly import Assembly
+from edge_compress_quantize.canonical import canonical, restore_interface
+from edge_compress_quantize.grid import GridSettings
+from edge_compress_quantize.placement import integer_share
+from edge_compress_quantize.progress import Progress
+from edge_compress_quantize.ranges import RangeSettings, Statistics
+from edge_compress_quantize.reference import Goal, Reference
+from edge_compress_quantize.wiring import Wiring, known_names
+
+if TYPE_CHECKING:
+    from edge_compress_quantize.static import StaticParams
+
+_WORTH_STORING = 1024
+"""values; smaller tensors without an integer kernel stay float"""
+
+
+def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> onnx.ModelProto:
+    """A new model in integers. Raises ValueError as ``QuantizeStatic.apply`` says."""
+    exclude = known_names(model, params.exclude)
+    progress = Progress(context)
+    assembly = _measured(canonical(model, context.scratch), exclude, params, context, progress)
+    choice = _repaired(assembly, params, context, progress) if params.mixed else mixed.Choice()
+    made = assembly.build(choice.floats, choice.wide)
+    if params.rest == "int8":
+        rest = storage.StorageSettings(least_values=_WORTH_STORING)
+        storage.store(made.graph, Wiring(made.graph), rest, exclude | choice.floats)
+    restore_interface(made, model)
+    return made
+
+
+def _measured(
+    folded: onnx.ModelProto, exclude: frozenset[str], params: StaticParams, context: Context, progress: Progress
+) -> Assembly:
+    """The folded model with the ranges measured that it takes to run all of it in integers."""
+    histogram = params.mixed or params.calibration != "minmax"
+
+    def observe(tensors: list[str]) -> dict[str, Statistics]:
+        said = progress.phase(0.4)
+        return calibrate.observe(folded, tensors, context, samples=params.samples, histogram=histogram, progress=said)
+
+    assembly = Assembly(folded, exclude, _grid_settings(params), RangeSettings(params.calibration, params.percentile), observe)
+    placed = assembly.placed()
+    if not placed.roles:
+        raise ValueError("no node of the model can run in integers")
+    context.log(f"{integer_share(assembly.wiring, placed):.1%} of the weights are multiplied in integers")
+    assembly.measure([placed])
+    return assembly
+
+
+def _repaired(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> mixed.Choice:
+    """The layers to keep higher that the outputs need."""
+    effort = mixed.effort(assembly)
+    truth = Reference(assembly.model, context, samples=min(effort.checked, params.samples))
+    goal = Goal(params.goal, params.agreement)
+    return mixed.choose(assembly, truth, goal, effort, per=params.cost, progress=progress.phase(0.5), log=context.log)
+
+
+def _grid_settings(params: StaticParams) -> GridSettings:
+    return GridSettings(
+        bits=params.bits,
+        affine_weights=params.scheme == "affine",
+        per_channel=params.per_channel,
+        reduced=bool(params.reduce_range),
+        signed_activations=params.activation == "s8",
+        symmetric_activations=params.activation_scheme == "symmetric",
+    )
