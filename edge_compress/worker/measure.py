@@ -7,7 +7,7 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def quality(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     rows, done = [], 0
     for batch in samples.batches(arguments["batch_size"]):
         outputs = runner.run(batch.inputs)
+        _refuse_nan(outputs)
         wanted = reference.run(batch.inputs) if reference else None
         scored = np.asarray(metric.rows(outputs, batch.labels, wanted), dtype=np.float64)
         rows.append(_finite(scored, metric.name))
@@ -138,6 +139,13 @@ class _Timed:
             "cpu_seconds": self._cpu / len(self._seconds),
             "ratio_to_float": statistics.median(ratios),
         }
+
+
+def _refuse_nan(outputs: Sequence[Any]) -> None:
+    """No device could confirm golden vectors of NaN, and a metric such as top1 would not notice."""
+    for output in map(np.asarray, outputs):
+        if output.dtype.kind == "f" and np.isnan(output).any():
+            raise StepFailed("the artifact computes NaN", reason="output")
 
 
 def _finite(rows: np.ndarray[Any, Any], metric: str) -> np.ndarray[Any, Any]:

@@ -70,11 +70,16 @@ def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
             rows_in.setdefault(name, []).append(value)
         for name, value in zip(names, outputs, strict=True):
             rows_out.setdefault(name, []).append(np.asarray(value))
-    largest = max((float(np.abs(value).max()) for rows in rows_out.values() for value in rows if value.size), default=0.0)
+    largest = max((_largest(value) for rows in rows_out.values() for value in rows), default=0.0)
     arrays = {f"in/{name}": np.concatenate(rows) for name, rows in rows_in.items()}
     arrays |= {f"out/{name}": np.concatenate(rows) for name, rows in rows_out.items()}
     (frame.scratch / "golden.npz").write_bytes(_npz(arrays))
     return {"file": "golden.npz", "samples": sum(len(value) for value in next(iter(rows_in.values()))), "largest": largest}
+
+
+def _largest(value: Any) -> float:
+    """The largest finite magnitude: where some classes are impossible, a model may answer minus infinity."""
+    return float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
 
 
 def _source(plain: dict[str, Any] | None) -> DataSource | None:
