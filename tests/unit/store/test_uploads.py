@@ -52,7 +52,7 @@ except StorageFull:
 
 
 def test_a_piece_that_fits_in_part_is_cut_off_again(tmp_path: Path) -> None:
-    """In a process of its own, where the kernel cuts a write short as a full disk does: its limit would hit pytest's output too."""
+    """The kernel cuts the write short as a full disk does, in a process of its own: the limit would hit pytest's output too."""
     done = subprocess.run([sys.executable, "-c", SMALL_FILES, str(tmp_path), DIGEST], check=False, capture_output=True)
     assert done.returncode == 42, done.stderr.decode()
 
