@@ -1,7 +1,8 @@
-"""Models whose answers are not all finite numbers."""
+"""Models whose answers are not all finite numbers, and models that are slow."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,12 @@ import pytest
 
 from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe, parse_resource
 from edge_compress.errors import StepFailed
+from edge_compress.plugin.strategy import Limits
 from edge_compress.store.interface import Store
 from edge_compress.worker.engine import Engine, PairRequest
+from edge_compress.worker.frame import Frame, Reporter
+from edge_compress.worker.inputs import model_digest, source
+from edge_compress.worker.measure import latency
 
 
 @pytest.fixture
@@ -58,3 +63,19 @@ def test_not_a_number_is_none_even_where_the_metric_would_take_it(
 ) -> None:
     with pytest.raises(StepFailed, match="computes NaN"):
         make_engine().run(PairRequest(logarithms(-1.0), make_profile(), make_recipe("graph.optimize")))
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [(0.0, 3), (600.0, 15)])
+def test_a_time_limit_that_is_near_costs_rounds_and_not_the_measurement(
+    limit: float, rounds: int, digits: Model, make_engine: Callable[..., Engine], store: Store, tmp_path: Path
+) -> None:
+    facts = make_engine().facts(model_digest(digits))
+    artifact = {"id": "float", "target": "onnxruntime", "path": str(store.blobs.path(facts.sha256))}
+    samples = source(digits, "evaluation", facts, store.blobs)
+    arguments = {"plugins": ["onnxruntime"], "artifacts": [artifact], "threads": 1, "seconds": 0.0, "samples": samples}
+    said = tmp_path / "said"
+    handle = os.open(said, os.O_CREAT | os.O_WRONLY)
+    found = latency(arguments, Frame(tmp_path, Reporter(handle), Limits(limit, 2**30, 1)))
+    os.close(handle)
+    assert len(said.read_text().splitlines()) == rounds
+    assert found["float"]["p95"] >= found["float"]["p50"] > 0
