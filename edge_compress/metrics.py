@@ -32,7 +32,7 @@ SERIES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "inferences_total": ("counter", (*LABELS, "outcome"), "Inferences on devices, by how they ended."),
     "energy_joules_total": ("counter", (*LABELS, "source", "scope"), "Energy that inferences drew, by meter and what it covers."),
     "devices": ("gauge", ("state",), "Devices by where they stand with their newest artifact; Disconnected: no session."),
-    "transfer_bytes_total": ("counter", ("kind",), "Uncompressed bytes of blobs sent to devices: full, delta or resumed."),
+    "transfer_bytes_total": ("counter", ("kind",), "Bytes of blobs sent, as they went over the link: full, delta or resumed."),
     "rollout_devices": ("gauge", ("rollout", "step", "state"), "Devices of a rollout by where they stand with its artifact."),
     "jobs": ("gauge", ("state",), "Compression jobs by state."),
     "job_duration_seconds": ("histogram", ("strategy", "outcome"), "Duration of compression steps."),
@@ -78,7 +78,7 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def sent(self, kind: str, amount: int) -> None:
-        """Bytes of a blob went to a device; ``kind`` is full, delta or resumed."""
+        """Bytes of a blob went out, packed as they were; ``kind`` is full, delta or resumed."""
         with self._lock:
             self._bytes[kind] += amount
 
