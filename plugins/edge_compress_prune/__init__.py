@@ -1,6 +1,7 @@
 """First-party plugin: pruning. Uses only the public plugin API.
 
 prune.magnitude   small weights become zero: a smaller download, the same shapes
+prune.structured  whole channels go, and the rest is trained by the original: smaller and faster
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any
 
 from edge_compress.plugin import Strategy, hookimpl
 from edge_compress_prune.magnitude import PruneMagnitude
+from edge_compress_prune.structured import PruneStructured
 
 
 @hookimpl
 def edge_compress_register_strategies() -> Sequence[Strategy[Any]]:
     """The strategies above."""
-    return [PruneMagnitude()]
+    return [PruneMagnitude(), PruneStructured()]

@@ -82,7 +82,7 @@ def _moved(x: Tensor, axes: tuple[int, int], random: np.random.Generator) -> Ten
 
 
 def mixed(inputs: Sequence[Tensor], strength: float, random: np.random.Generator) -> list[Tensor]:
-    """Each sample of a batch with a share of another (Zhang et al. 2018, arXiv:1710.09412), drawn from Beta(strength, strength)."""
+    """Each sample with a share of another of its batch, from Beta(strength, strength) (Zhang et al. 2018, arXiv:1710.09412)."""
     share = torch.from_numpy(random.beta(strength, strength, len(inputs[0])).astype(np.float32))
     other = torch.from_numpy(random.permutation(len(inputs[0])))
     return [_blend(item, item[other], share) for item in inputs]

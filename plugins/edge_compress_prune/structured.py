@@ -1,0 +1,132 @@
+"""prune.structured: takes whole channels and neurons out, with everything that depends on them, and trains what is left.
+
+Sources: Fang et al. 2023 (arXiv:2301.12900) for the groups, Li et al. 2017, Liu et al. 2017 and Molchanov et al. 2019 for what a
+channel is worth (see ``structured_importance``), Zhu and Gupta 2017 (arXiv:1710.01878) for the schedule, Hinton et al. 2015
+(arXiv:1503.02531) for the training. Does not apply to quantised models, to models that the bridge cannot take, and where every
+channel is read by something that mixes them (a group that fails a trial cut stays whole and the record says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_compress.graph.bridge import to_onnx, to_torch, unknown
+from edge_compress.plugin import (
+    Context,
+    DeviceProfileSpec,
+    Ensures,
+    Expectation,
+    ModelFacts,
+    Requires,
+    Strategy,
+    Support,
+    param,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edge_compress.graph.bridge.training import Course
+    from edge_compress_prune.structured_cut import Wish
+
+CUT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class StructuredParams:
+    """How much goes, which, and how the rest is trained. ``macs`` outranks ``weights``, which outranks ``ratio``."""
+
+    ratio: float = param("share of the channels that go, over all layers together", default=0.4, minimum=0.0, maximum=0.95)
+    macs: float | None = param("instead: share of the multiply-accumulates that stays", default=None, minimum=0.02, maximum=1.0)
+    weights: float | None = param("instead: share of the weights that stays", default=None, minimum=0.02, maximum=1.0)
+    importance: str = param(
+        "what a channel is worth: norms of its weights (l1, l2), scales of BatchNorm, the effect of losing it on the answers "
+        "(taylor), or its mean magnitude (activation); then scaled by how much the model minds when its layer is thinned",
+        default="taylor",
+        choices=("l1", "l2", "bn_scale", "taylor", "activation"),
+    )
+    most: float = param("largest share of one layer's channels that goes", default=0.75, minimum=0.0, maximum=0.95)
+    round_to: int = param(
+        "channels left in a layer are a multiple of this (layers under twice as many: any number)",
+        default=8, minimum=1, maximum=64, unit="channels",
+    )  # fmt: skip
+    schedule: str = param("cut at once, in equal steps, or by the cubic schedule", default="one-shot",
+        choices=("one-shot", "iterative", "agp"))  # fmt: skip
+    rounds: int = param("steps of the schedule, with training after each", default=3, minimum=1, maximum=20)
+    epochs: float = param("training after the cuts, all together", default=8.0, minimum=0.0, maximum=1000.0, unit="epochs")
+    batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096)
+    lr: float = param("highest learning rate", default=2e-3, minimum=1e-7, maximum=1.0)
+    optimizer: str = param("what takes the steps", default="adamw", choices=("adamw", "sgd"))
+    temperature: float = param("softness of the teacher's answers", default=4.0, minimum=0.1, maximum=100.0)
+    label_weight: float = param("share of the loss that follows the labels", default=0.0, minimum=0.0, maximum=1.0)
+    mix: float = param("strength of mixtures of samples (0: none)", default=0.0, minimum=0.0, maximum=10.0)
+    features: tuple[str, ...] = param("names of inner tensors that training keeps like the original's", default=())
+    feature_weight: float = param("how much those count", default=1.0, minimum=0.0)
+    exclude: tuple[str, ...] = param("names of groups that stay whole, as the record tells them", default=())
+
+    @property
+    def wish(self) -> tuple[str, float]:
+        """(macs, weights or channels; the share of them that stays)."""
+        if self.macs is not None:
+            return "macs", self.macs
+        return ("weights", self.weights) if self.weights is not None else ("channels", 1 - self.ratio)
+
+
+class PruneStructured(Strategy[StructuredParams]):
+    """Structured pruning with distillation from the original."""
+
+    name = "prune.structured"
+    version = "1"
+    stage = "structure"
+    Params = StructuredParams
+    requires = Requires(training=True, calibration=True, float_model=True)
+    ensures = Ensures()
+    libraries = ("onnx", "onnxruntime", "numpy", "torch", "torch-pruning")
+
+    def supports(self, model: ModelFacts, profile: DeviceProfileSpec) -> Support:
+        """Yes where there are layers with channels and every operator has a torch form."""
+        if model.quantized:
+            return Support.no("the model is quantised already: prune first")
+        if not any(layer.op in CUT_OPS and layer.weight_count for layer in model.layers):
+            return Support.no(f"no {', '.join(CUT_OPS)} of the model has weights")
+        if missing := unknown(model.ops):
+            return Support.no(f"no trainable form for {', '.join(missing)}")
+        return Support.yes()
+
+    def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StructuredParams]:
+        """Half of the arithmetic, half of the weights, and a third of the arithmetic."""
+        return [StructuredParams(macs=0.5), StructuredParams(weights=0.45), StructuredParams(macs=0.33)]
+
+    def expect(self, model: ModelFacts, params: StructuredParams) -> Expectation:
+        """Where both sides of a layer are cut alike, its weights and arithmetic fall by the square of the channels' share."""
+        measure, left = params.wish
+        share = left**2 if measure == "channels" else left
+        reached = min(1.0, model.weight_bytes / model.bytes) if model.bytes else 0.0
+        size = 1 - reached * (1 - share)
+        return Expectation(bytes=size, download=size, latency=0.15 + 0.85 * share, memory=0.3 + 0.7 * share**0.5)
+
+    def apply(self, model: onnx.ModelProto, params: StructuredParams, context: Context) -> onnx.ModelProto:
+        """Cut, train, write. Raises Unsupported where the bridge cannot take the model, ValueError where nothing can be cut."""
+        from edge_compress_prune.structured_cut import thin
+
+        imported = to_torch(model)
+        trained = thin(imported.module, _wish(params), _course(params), context)
+        if trained is not None:
+            context.log(f"agreement with the original {trained.before:.1%} -> {trained.agreement:.1%} in {trained.steps} batches")
+        return to_onnx(imported, model)
+
+
+def _wish(params: StructuredParams) -> Wish:
+    from edge_compress_prune.structured_cut import Wish
+
+    measure, left = params.wish
+    return Wish(measure, left, params.importance, params.schedule, params.rounds, params.most, params.round_to, params.exclude)
+
+
+def _course(params: StructuredParams) -> Course:
+    from edge_compress.graph.bridge.training import Course
+
+    names = ("epochs", "batch", "lr", "optimizer", "temperature", "label_weight", "mix", "features", "feature_weight")
+    return Course(**{name: getattr(params, name) for name in names})

@@ -1,0 +1,136 @@
+"""Cuts channels round after round and trains in between, with the original as teacher.
+
+The schedules: at once; in equal steps; or fast first and slower towards the end, the cubic one of Zhu and Gupta 2017
+(arXiv:1710.01878). What a channel is worth is left to ``structured_importance``, how many go to ``structured_budget``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edge_compress.graph.bridge.answers import read_answers
+from edge_compress.graph.bridge.teacher import Teacher
+from edge_compress.graph.bridge.training import Course, Trained, fine_tune
+from edge_compress.plugin import Context
+from edge_compress_prune.structured_budget import Choice, share_out
+from edge_compress_prune.structured_costs import costs_of, layers_of
+from edge_compress_prune.structured_groups import Group, cut, find_groups
+from edge_compress_prune.structured_importance import importances
+
+_SAMPLES = 256
+"""calibration samples that importances are measured on"""
+_LAST_SHARE = 0.6
+"""share of the epochs that the last of several rounds gets"""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be left, and how to choose it."""
+
+    measure: str
+    """macs, weights or channels"""
+    left: float
+    """the share of them that stays"""
+    importance: str
+    schedule: str
+    rounds: int
+    most: float
+    """share of a group's channels that may go"""
+    multiple: int
+    """channels left are a multiple of this"""
+    exclude: tuple[str, ...] = ()
+
+
+def thin(module: nn.Module, wish: Wish, course: Course, context: Context) -> Trained | None:
+    """Cut and train ``module`` in place; None where no training was asked for. Raises ValueError where nothing can be cut."""
+    cutter = _Cutter(module, wish, context)
+    rounds = targets(wish.schedule, wish.rounds, wish.left)
+    epochs = spans(course.epochs, len(rounds))
+    done, trained = 0.0, None
+    for number, (left, part) in enumerate(zip(rounds, epochs, strict=True)):
+        cutter.cut_to(left)
+        if part:
+            span = (done / course.epochs, (done + part) / course.epochs)
+            shorter = replace(course, epochs=part)
+            trained = fine_tune(module, context.teacher(), context, shorter, span=span, round_=number)
+            done += part
+    return trained
+
+
+def targets(schedule: str, rounds: int, left: float) -> list[float]:
+    """The share that is left after each round."""
+    if schedule == "one-shot":
+        return [left]
+    parts = [(index + 1) / rounds for index in range(rounds)]
+    return [1.0 - (1.0 - left) * (part if schedule == "iterative" else 1.0 - (1.0 - part) ** 3) for part in parts]
+
+
+def spans(epochs: float, rounds: int) -> list[float]:
+    """Epochs of each round: most for the last."""
+    if rounds == 1:
+        return [epochs]
+    return [epochs * (1 - _LAST_SHARE) / (rounds - 1)] * (rounds - 1) + [epochs * _LAST_SHARE]
+
+
+class _Cutter:
+    """Keeps what a module was before the first cut."""
+
+    def __init__(self, module: nn.Module, wish: Wish, context: Context) -> None:
+        self._module, self._wish, self._context = module, wish, context
+        teacher = context.teacher()
+        self._batches = _batches(teacher, context)
+        self._few = [item[:2] for item in self._batches[0]]
+        asked = Teacher(teacher, threads=max(1, context.limits.threads))
+        told = [asked.answer(batch)[0] for batch in self._batches]
+        self._answers = read_answers([torch.cat(parts) for parts in zip(*told, strict=True)])
+        self._groups = self._usable(log=True)
+        if not self._groups:
+            raise ValueError("no group of channels can be cut from this model")
+        self._channels = {group.name: group.channels for group in self._groups}
+        self._whole = self._cost()
+
+    def cut_to(self, left: float) -> None:
+        """Cut until this share of the original cost is left, as far as the groups allow."""
+        groups = [group for group in self._usable() if group.name in self._channels]
+        how, seed = self._wish.importance, self._context.seed
+        worth = importances(self._module, groups, self._batches, self._answers, how, seed)
+        choices = [self._choice(group, tuple(float(value) for value in worth[group.name])) for group in groups]
+        layers = layers_of(self._module, groups, self._few, self._wish.measure)
+        gone = share_out(choices, layers, left * self._whole / self._cost())
+        cut(self._module, self._few, gone)
+        counts = ", ".join(f"{name} {self._channels[name]}->{self._now(name, groups, gone)}" for name in self._channels)
+        self._context.log(f"{self._cost() / self._whole:.1%} of the {self._wish.measure} left; channels: {counts}")
+
+    def _usable(self, log: bool = False) -> list[Group]:
+        groups, left_out = find_groups(self._module, self._few)
+        for line in left_out if log else ():
+            self._context.log(f"diagnosis: {line}")
+        return [group for group in groups if group.name not in self._wish.exclude]
+
+    def _choice(self, group: Group, worth: tuple[float, ...]) -> Choice:
+        whole = self._channels[group.name]
+        multiple = self._wish.multiple if whole >= 2 * self._wish.multiple else 1
+        return Choice(group.name, worth, max(1, math.ceil((1 - self._wish.most) * whole)), multiple)
+
+    def _cost(self) -> float:
+        if self._wish.measure == "channels":
+            return float(sum(group.channels for group in self._usable()))
+        return sum(costs_of(self._module, self._few, self._wish.measure).values())
+
+    @staticmethod
+    def _now(name: str, groups: Sequence[Group], gone: dict[str, list[int]]) -> int:
+        before = next((group.channels for group in groups if group.name == name), 0)
+        return before - len(gone.get(name, ()))
+
+
+def _batches(teacher: onnx.ModelProto, context: Context) -> list[list[Tensor]]:
+    """Calibration samples as the model takes them."""
+    stored = {item.name for item in teacher.graph.initializer}
+    names = [item.name for item in teacher.graph.input if item.name not in stored]
+    return [[torch.from_numpy(item.inputs[name].copy()) for name in names] for item in context.calibration(32, _SAMPLES)]
