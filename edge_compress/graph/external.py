@@ -14,6 +14,8 @@ from edge_compress.errors import InvalidModel
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 100
+_MOST_BYTES = 2**31 - 1
+"""of a protobuf message"""
 _EXTERNAL = 1
 
 # message -> field number -> message of that field, for the ways that lead to a tensor
@@ -43,11 +45,13 @@ def inline_external_data(path: Path) -> bytes:
     """The bytes of the model with every external tensor put inside; the file's own bytes where there is none.
 
     Raises InvalidModel that names the tensor when a location is absolute, leaves the model's folder (by '..' or by a link),
-    is missing, or is shorter than the tensor says, and when the file is not ONNX.
+    is missing, or is shorter than the tensor says, when the file is not ONNX, and when the whole takes more than one file can.
     """
+    folder = _Folder(path.parent)
+    folder.take(path.name, path.stat().st_size)
     data = path.read_bytes()
     try:
-        return b"".join(_message("Model", memoryview(data), _Folder(path.parent).read, 0))
+        return b"".join(_message("Model", memoryview(data), folder.read, 0))
     except (IndexError, _Malformed) as error:
         raise InvalidModel("read bytes that are not an ONNX model, or only part of one; export it again") from error
 
@@ -56,11 +60,18 @@ class _Malformed(Exception):
     """The bytes are no protobuf message."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Folder:
-    """The model's own folder."""
+    """The model's own folder, and how many bytes may still be read: many tensors may point to the same ones."""
 
     root: Path
+    left: int = _MOST_BYTES
+
+    def take(self, what: str, length: int) -> None:
+        """Refuse what would not fit before it is read."""
+        self.left -= length
+        if self.left < 0:
+            raise InvalidModel(f"{what}: with it the model takes more than {_MOST_BYTES} bytes, the most that one file can hold")
 
     def read(self, tensor: str, entries: Mapping[str, str]) -> bytes:
         """The bytes of one tensor."""
@@ -72,6 +83,7 @@ class _Folder:
             raise InvalidModel(f"tensor {tensor!r}: read {error}, expected whole numbers for offset and length") from error
         if offset < 0 or length < 0 or offset + length > path.stat().st_size:
             raise InvalidModel(f"tensor {tensor!r}: {path.name} holds {path.stat().st_size} bytes, expected {offset + length}")
+        self.take(f"tensor {tensor!r}", length)
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)

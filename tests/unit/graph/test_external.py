@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from onnx import numpy_helper
 
 from edge_compress.errors import InvalidModel
 from edge_compress.graph.check import parse_checked
-from edge_compress.graph.external import inline_external_data
+from edge_compress.graph.external import _Folder, inline_external_data
 
 
 @pytest.fixture
@@ -117,3 +118,25 @@ def test_bytes_that_are_no_model_are_refused(tmp_path: Path, data: bytes) -> Non
 def test_packing_needs_no_onnx() -> None:
     code = "import sys, edge_compress.graph.external; sys.exit(bool({'onnx', 'numpy', 'torch', 'pluggy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_larger_than_one_file_can_be_is_refused_before_it_is_read(split_model: Path) -> None:
+    os.truncate(split_model.parent / "weights.bin", 2**31)  # sparse: nothing is really written
+    model = onnx.load(split_model, load_external_data=False)
+    tensor = next(item for item in model.graph.initializer if item.external_data)
+    del tensor.external_data[:]
+    tensor.external_data.add(key="location", value="weights.bin")
+    split_model.write_bytes(model.SerializeToString())
+    with pytest.raises(InvalidModel, match=f"tensor {tensor.name!r}: with it the model takes more than 2147483647 bytes"):
+        inline_external_data(split_model)
+    os.truncate(split_model, 2**31)
+    with pytest.raises(InvalidModel, match=r"^model\.onnx: with it the model takes more than"):
+        inline_external_data(split_model)
+
+
+def test_tensors_that_share_bytes_count_each_for_itself(split_model: Path) -> None:
+    (split_model.parent / "shared.bin").write_bytes(bytes(1000))
+    folder = _Folder(split_model.parent, left=1500)
+    assert len(folder.read("first", {"location": "shared.bin"})) == 1000
+    with pytest.raises(InvalidModel, match="tensor 'second': with it the model takes more"):
+        folder.read("second", {"location": "shared.bin"})
