@@ -11,7 +11,9 @@ from edge_compress.domain.artifact import AppliedStep, CandidateResult, Energy, 
 def report_entry(outcomes: Sequence[Outcome], artifacts: Mapping[str, str] | None = None) -> dict[str, Any]:
     """One model's entry: ``float`` and ``profiles``. ``artifacts`` maps profile -> path of its artifact, where there is one."""
     paths = artifacts or {}
-    baseline = outcomes[0].float_baseline if outcomes else Measurement()
+    # A profile whose runtime cannot take the model has measured nothing of the original.
+    known = [outcome.float_baseline for outcome in outcomes]
+    baseline = next((item for item in known if item.quality is not None), known[0] if known else Measurement())
     return {
         "float": {
             "bytes": baseline.bytes,
