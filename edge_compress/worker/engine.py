@@ -27,7 +27,7 @@ from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.spec import DeviceProfileSpec, Model, ModelData
-from edge_compress.errors import InvalidInput, InvalidModel, StepFailed, TooLarge
+from edge_compress.errors import Cancelled, InvalidInput, InvalidModel, StepFailed, TooLarge
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.worker.candidates import CandidateRunner, Tried
@@ -285,19 +285,26 @@ class Engine:
     def _try_all(
         self, runner: CandidateRunner, candidates: Sequence[Candidate], run: Run, deadline: float | None, at_least: int = 1
     ) -> list[Tried]:
-        """Make and judge candidates in their order, as many at a time as there are cores; ``at_least`` so many are never left."""
-        done = 0
+        """Make and judge candidates in their order, as many at a time as there are cores. At the deadline those that run are
+        stopped, once ``at_least`` so many were made."""
+        done = made = 0
         lock = threading.Lock()
+        late = _When(lambda: deadline is not None and time.monotonic() > deadline and made >= at_least)
         quiet = Run(run.cancelled)
         run.progress(0.0, "measuring the original")
 
         def attempt(candidate: Candidate) -> Tried:
-            nonlocal done
-            if done >= at_least and deadline is not None and time.monotonic() > deadline:
+            nonlocal done, made
+            if late.is_set():
                 return Tried(candidate, state="skipped", why="the time budget ended before its turn")
-            tried = runner.attempt(candidate, quiet)
+            try:
+                tried = runner.attempt(candidate, Run(_either(run.cancelled, late)))
+            except Cancelled:
+                if run.cancelled.is_set():
+                    raise
+                return Tried(candidate, state="skipped", why="the time budget ended while it was made")
             with lock:
-                done += 1
+                done, made = done + 1, made + (tried.state == "measured")
                 run.progress(0.8 * done / len(candidates), f"tried {done} of {len(candidates)} candidates")
             return tried
 
@@ -464,6 +471,17 @@ def _diagnosis(candidates: Sequence[CandidateResult], profile: DeviceProfileSpec
     failed = [item for item in candidates if item.state == "failed"]
     found += [f"{item.steps[-1].strategy if item.steps else 'original'} failed: {item.why}" for item in failed]
     return tuple(found)
+
+
+class _When(threading.Event):
+    """Set when ``holds`` says so."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        super().__init__()
+        self._holds = holds
+
+    def is_set(self) -> bool:
+        return self._holds()
 
 
 class _Either(threading.Event):

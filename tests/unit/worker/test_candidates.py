@@ -13,7 +13,7 @@ from edge_compress.domain.spec import DeviceProfile, Model
 from edge_compress.worker.engine import Engine, PairRequest
 
 FRAGILE = '''
-import os
+import os, time
 from edge_compress.plugin import InvalidSpec, Strategy, Target, hookimpl
 from dataclasses import dataclass
 
@@ -40,6 +40,20 @@ class Mark(Strategy[NoParams]):
         return model
 
 
+class Sleep(Strategy[NoParams]):
+    """Takes its time."""
+
+    name = "fragile.sleep"
+    stage = "sparsity"
+    Params = NoParams
+
+    def propose(self, model, profile):
+        return [NoParams()] if profile.threads == 3 else []
+
+    def apply(self, model, params, context):
+        time.sleep(3600)
+
+
 class Runtime(Target):
     """Takes every model with one thread, and dies of marked ones with two."""
 
@@ -61,7 +75,7 @@ class Runtime(Target):
 
 @hookimpl
 def edge_compress_register_strategies():
-    return [Mark()]
+    return [Mark(), Sleep()]
 
 
 @hookimpl
@@ -92,10 +106,9 @@ def test_a_candidate_that_dies_when_it_is_timed_loses_alone(
     result = make_engine().run(PairRequest(digits, profile, None, "size"))
     assert result.outcome.verdict == "FEASIBLE"
     marked = [item for item in result.outcome.candidates if any(step.strategy == "fragile.mark" for step in item.steps)]
-    failed = [item for item in result.outcome.candidates if item.state == "failed"]
-    assert failed
-    assert all(item in marked and item.why.startswith("crash: when timed: ") for item in failed)
-    others = [item for item in result.outcome.candidates if item.state in ("chosen", "lost") and item not in marked]
+    died = [item for item in marked if item.state == "failed" and item.why.startswith("crash: when timed: ")]
+    assert died
+    others = [item for item in result.outcome.candidates if item.state in ("chosen", "lost") and item not in died]
     assert any(item.measurement.latency is not None for item in others)
 
 
@@ -104,5 +117,17 @@ def test_a_plugin_that_raises_the_products_own_errors_when_asked_loses_alone(
 ) -> None:
     plan = make_engine().plan(PairRequest(digits, make_profile("four", threads=4), None))
     assert plan.candidates
-    refused = [item.why for item in plan.refused if item.steps[0].strategy == "fragile.mark"]
+    refused = [item.why for item in plan.refused if item.steps and item.steps[0].strategy == "fragile.mark"]
     assert refused == ["its plugin failed when asked: ratio: read 2, expected a share"]
+
+
+def test_a_budget_stops_what_runs_when_it_ends(
+    fragile_plugin: None, make_engine: Callable[..., Engine], digits: Model, make_profile: Callable[..., DeviceProfile]
+) -> None:
+    profile = make_profile("three", threads=3, precisions=["fp32"])
+    result = make_engine(seconds=100).run(PairRequest(digits, profile, None, "size"), budget_seconds=1.0)
+    sleepers = [item for item in result.outcome.candidates if any(step.strategy == "fragile.sleep" for step in item.steps)]
+    assert sleepers
+    assert all(item.state == "skipped" and "the time budget ended" in item.why for item in sleepers)
+    assert result.artifact is not None
+    assert result.outcome.seconds < 90, "nobody waited for the step's own limit"
