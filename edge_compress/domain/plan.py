@@ -59,6 +59,8 @@ class Candidate:
     lossless: bool = True
     golden_tolerance: float = 1e-3
     trains: bool = False
+    cuts: bool = False
+    """changes the structure, which not every model allows"""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,10 @@ def draw_up(
     lost.sort(key=lambda item: item[0])
     candidates = [candidate for _, candidate in kept[:_MOST_CANDIDATES]]
     if not candidates:
-        candidates = [candidate for far, candidate, _ in lost[:_NEAREST_KEPT] if far < float("inf")]
+        near = [candidate for far, candidate, _ in lost if far < float("inf")]
+        candidates = near[:_NEAREST_KEPT]
+        # Cutting a structure may turn out to be impossible: one that cuts none makes sure that something is made.
+        candidates += [one for one in near if not one.cuts and all(kept.cuts for kept in candidates)][:1]
     refusals = [Refusal((item.step,), item.refused) for item in refused]
     refusals += [Refusal(one.steps, why, one.predicted) for _, one, why in lost if not _among(one.steps, candidates)]
     refusals += [
@@ -150,7 +155,8 @@ def _first_of_each(proposals: Sequence[Proposal]) -> list[Proposal]:
 def _candidate(steps: tuple[Proposal, ...], predicted: Prediction) -> Candidate:
     tolerance = max((item.golden_tolerance for item in steps), default=1e-3)
     lossless, trains = all(item.lossless for item in steps), any(item.trains for item in steps)
-    return Candidate(tuple(item.step for item in steps), predicted, lossless, tolerance, trains)
+    cuts = any(item.stage == "structure" for item in steps)
+    return Candidate(tuple(item.step for item in steps), predicted, lossless, tolerance, trains, cuts)
 
 
 def _weight(predicted: Prediction, objective: str) -> float:

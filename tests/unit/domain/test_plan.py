@@ -167,3 +167,18 @@ def test_nothing_could_run_is_a_verdict_too() -> None:
     failed = CandidateResult((AppliedStep("x"),), "failed", "crash: died")
     choice = choose([failed], DeviceProfileSpec(), max_drop=0.01, objective="size")
     assert (choice.verdict, choice.chosen, choice.binding_constraint) == (Verdict.INFEASIBLE, None, "runtime")
+
+
+def test_of_hopeless_pipelines_one_that_cuts_no_structure_is_kept() -> None:
+    cut = [Proposal("cut", "1", "structure", {"ratio": ratio}, bytes_ratio=1 - ratio) for ratio in (0.5, 0.7, 0.9)]
+    wanted = [(), *((item,) for item in cut)]
+
+    def hopeless(steps: tuple[Proposal, ...], predicted: Prediction) -> tuple[float, str]:
+        return float(predicted.bytes or 0), "too large"
+
+    def predict(steps: tuple[Proposal, ...]) -> Prediction:
+        return Prediction(bytes=round(1000 * (steps[0].bytes_ratio if steps else 1)))
+
+    plan = draw_up("m", "p", "size", wanted, [], predict, hopeless)
+    assert [item.cuts for item in plan.candidates] == [True, True, False]
+    assert len(plan.refused) == 1
