@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edge_compress_quantize import kernels, qdq, ranges
+from edge_compress_quantize import kernels, patches, qdq, ranges
 from edge_compress_quantize.grid import Grid, GridSettings
 from edge_compress_quantize.kernels import Kernel, WeightKey
 from edge_compress_quantize.placement import Placement, place
@@ -42,6 +42,14 @@ class Layer:
     def name(self) -> str:
         """What a user calls it."""
         return self.node.name or self.node.output[0]
+
+    def rows(self, values: Array) -> Array:
+        """Weights of this layer, or integers in their place, as (groups, channels a group, K)."""
+        return patches.weight_rows(self.node, values, self.found.axis)
+
+    def from_rows(self, rows: Array) -> Array:
+        """The inverse of ``rows``."""
+        return patches.from_rows(rows, self.found.weights, self.found.axis)
 
     @property
     def title(self) -> str:

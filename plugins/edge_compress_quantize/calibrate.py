@@ -37,17 +37,26 @@ def observe(
 
     Raises ValueError when there is no data or a tensor takes values that are not finite, naming it.
     """
-    runner = _Observer(model, tensors, context.limits.threads)
     statistics = {name: Statistics(histogram=histogram) for name in tensors}
     done = 0
-    for batch in _batches(runner, context, samples):
-        for name, values in runner.run(batch).items():
+    for done, found in stream(model, tensors, context, samples=samples):
+        for name, values in found.items():
             _add(statistics[name], name, values)
-        done += len(batch)
         progress(min(1.0, done / samples), f"calibrating: {done} samples")
     if tensors and not done:
         raise ValueError("there are no calibration samples")
     return statistics
+
+
+def stream(
+    model: onnx.ModelProto, tensors: Sequence[str], context: Context, *, samples: int
+) -> Iterator[tuple[int, dict[str, Array]]]:
+    """Values of ``tensors`` batch by batch, each with the number of samples seen so far, over at most ``samples``."""
+    runner = _Observer(model, tensors, context.limits.threads)
+    done = 0
+    for batch in _batches(runner, context, samples):
+        done += len(batch)
+        yield done, runner.run(batch)
 
 
 class _Observer:

@@ -15,6 +15,7 @@ from edge_compress_quantize.placement import integer_share
 from edge_compress_quantize.progress import Progress
 from edge_compress_quantize.ranges import RangeSettings, Statistics
 from edge_compress_quantize.reference import Goal, Reference
+from edge_compress_quantize.refine import refine
 from edge_compress_quantize.wiring import Wiring, known_names
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _WORTH_STORING = 1024
 """values; smaller tensors without an integer kernel stay float"""
+_MOMENT_SAMPLES = 128
+"""calibration samples that moments are taken over"""
 
 
 def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> onnx.ModelProto:
@@ -29,6 +32,7 @@ def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> o
     exclude = known_names(model, params.exclude)
     progress = Progress(context)
     assembly = _measured(canonical(model, context.scratch), exclude, params, context, progress)
+    _refined(assembly, params, context, progress)
     choice = _repaired(assembly, params, context, progress) if params.mixed else mixed.Choice()
     made = assembly.build(choice.floats, choice.wide)
     if params.rest == "int8":
@@ -45,7 +49,7 @@ def _measured(
     histogram = params.mixed or params.calibration != "minmax"
 
     def observe(tensors: list[str]) -> dict[str, Statistics]:
-        said = progress.phase(0.4)
+        said = progress.phase(0.25)
         return calibrate.observe(folded, tensors, context, samples=params.samples, histogram=histogram, progress=said)
 
     assembly = Assembly(folded, exclude, _grid_settings(params), RangeSettings(params.calibration, params.percentile), observe)
@@ -57,12 +61,22 @@ def _measured(
     return assembly
 
 
+def _refined(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> None:
+    """Better integers and biases, where they are asked for or few bits make them worth it."""
+    few = params.bits < 8
+    compensate = params.rounding == "compensated" or (params.rounding == "auto" and few)
+    correct = few or not params.per_channel if params.correct_bias is None else params.correct_bias
+    if compensate or correct:
+        samples = min(params.samples, _MOMENT_SAMPLES)
+        refine(assembly, context, samples=samples, compensate=compensate, correct=correct, progress=progress.phase(0.3))
+
+
 def _repaired(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> mixed.Choice:
     """The layers to keep higher that the outputs need."""
     effort = mixed.effort(assembly)
     truth = Reference(assembly.model, context, samples=min(effort.checked, params.samples))
     goal = Goal(params.goal, params.agreement)
-    return mixed.choose(assembly, truth, goal, effort, per=params.cost, progress=progress.phase(0.5), log=context.log)
+    return mixed.choose(assembly, truth, goal, effort, per=params.cost, progress=progress.phase(0.4), log=context.log)
 
 
 def _grid_settings(params: StaticParams) -> GridSettings:

@@ -1,10 +1,11 @@
 """What is remembered of an activation while calibration data streams by, and which range it is given from that.
 
-Memory is a minimum, a maximum and a histogram a tensor, however much data there is. A new way of choosing (entropy, say) is one
-more function in CHOOSERS. Leaves running the model to ``calibrate`` and integers to ``grid``.
+Memory is a minimum, a maximum and a histogram a tensor, however much data there is. A new way of choosing is one more function in
+CHOOSERS. Leaves running the model to ``calibrate`` and integers to ``grid``.
 
 Sources: percentile: McKinstry et al. 2018 (arXiv:1809.04191) and Wu et al. 2020 (arXiv:2004.09602), section 3.2; mean squared
-error: Banner et al. 2019 (arXiv:1810.05723), here by search over the histogram instead of a fitted distribution.
+error: Banner et al. 2019 (arXiv:1810.05723), here by search over the histogram instead of a fitted distribution; entropy: Migacz
+2017, "8-bit Inference with TensorRT" (GTC), the bound with the least Kullback-Leibler divergence.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 BINS = 2048
+_BOUND_STEP = 16
+"""bins between the bounds that entropy compares"""
+_RARE = 1e-9
+"""probability of what a quantised distribution leaves out"""
 _SAMPLED = 1 << 17
 """values of one tensor of one batch that enter the histogram; minimum and maximum see all of them"""
 
@@ -122,6 +127,39 @@ def _mse(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]
     return low, high
 
 
+def _entropy(statistics: Statistics, settings: RangeSettings) -> tuple[float, float]:
+    """The common bound of both ends at which rounding loses the least information about how values are distributed."""
+    centres, counts = statistics.histogram()
+    largest = max(-statistics.low, statistics.high)
+    if counts.sum() == 0 or largest == 0:
+        return statistics.low, statistics.high
+    left = counts.copy()
+    middle = int(np.argmin(np.abs(centres)))
+    left[middle] = max(0, left[middle] - statistics.zeros)  # exact zeros are on every grid and would outweigh all else
+    bins = np.minimum((np.abs(centres) / largest * BINS).astype(np.int64), BINS - 1)
+    sizes = np.bincount(bins, weights=left, minlength=BINS)
+    levels = settings.levels if min(-statistics.low, statistics.high) <= 0 else settings.levels // 2
+    bounds = range(levels, BINS + 1, _BOUND_STEP)
+    bound = min(reversed(bounds), key=lambda count: _divergence(sizes, count, levels)) / BINS * largest
+    return max(statistics.low, -bound), min(statistics.high, bound)
+
+
+def _divergence(sizes: Array, kept: int, levels: int) -> float:
+    """Kullback-Leibler divergence of the first ``kept`` bins, with all beyond them in the last, from what ``levels`` leave."""
+    wanted = sizes[:kept].astype(np.float64)
+    present = wanted > 0
+    owner = np.arange(kept) * levels // kept
+    shares = np.bincount(owner, weights=present, minlength=levels)
+    means = np.bincount(owner, weights=wanted, minlength=levels) / np.maximum(shares, 1)
+    made = np.where(present, means[owner], 0.0)
+    wanted[-1] += sizes[kept:].sum()
+    total, rest = wanted.sum(), made.sum()
+    if total == 0 or rest == 0:
+        return float("inf")
+    wanted, made = wanted / total, np.maximum(made / rest, _RARE)
+    return float(np.sum(wanted[wanted > 0] * np.log(wanted[wanted > 0] / made[wanted > 0])))
+
+
 def _shrunken(end: float) -> list[float]:
     """Candidates for one end of a range, the widest first, so that a tie keeps more."""
     return [float(end * part) for part in np.linspace(1.0, 0.2, 81)] if end else [0.0]
@@ -148,4 +186,5 @@ CHOOSERS: dict[str, Callable[[Statistics, RangeSettings], tuple[float, float]]] 
     "minmax": _minmax,
     "percentile": _percentile,
     "mse": _mse,
+    "entropy": _entropy,
 }

@@ -44,11 +44,22 @@ class StaticParams:
     activation_scheme: str = param("the same for activations", default="affine", choices=("symmetric", "affine"))
     per_channel: bool = param("one weight scale for each output channel; false: one for each tensor", default=True)
     reduce_range: bool | None = param("weights within 7 bits; absent: where the profile has no int8 dot product", default=None)
-    calibration: str = param("how an activation's range is chosen", default="minmax", choices=("minmax", "percentile", "mse"))
+    calibration: str = param(
+        "how an activation's range is chosen", default="minmax", choices=("minmax", "percentile", "mse", "entropy")
+    )
     percentile: float = param(
         "share of values kept at each end, for calibration: percentile", default=99.99, unit="%", minimum=90.0, maximum=100.0
     )
     samples: int = param("calibration samples looked at", default=256, unit="samples", minimum=1, maximum=100_000)
+    rounding: str = param(
+        "weights to the nearest integers, or to those whose errors make up for each other; auto: the latter below 8 bits",
+        default="auto",
+        choices=("auto", "nearest", "compensated"),
+    )
+    correct_bias: bool | None = param(
+        "take what integers add to a channel's mean off its bias; absent: below 8 bits, and with one scale for each tensor",
+        default=None,
+    )
     mixed: bool = param(
         "find the layers that must be kept higher (8-bit weights, then float) for outputs to reach `goal`", default=False
     )
@@ -85,7 +96,7 @@ class QuantizeStatic(Strategy[StaticParams]):
     """Post-training static quantisation to QDQ int8."""
 
     name = "quantize.static"
-    version = "1"
+    version = "2"
     stage = "precision"
     Params = StaticParams
     requires = Requires(calibration=True, precision=("int8",), float_model=True)

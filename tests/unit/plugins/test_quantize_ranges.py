@@ -47,6 +47,22 @@ def test_mse_cuts_a_lone_outlier_off_at_its_end_only_and_keeps_a_plain_range() -
     assert low == pytest.approx(-1.0, abs=0.03)
 
 
+def test_entropy_cuts_a_long_thin_tail_off_and_keeps_a_full_range() -> None:
+    draw = np.random.default_rng(0)
+    full = draw.uniform(-1, 1, 100_000).astype(np.float32)
+    low, high = choose(seen(full), RangeSettings("entropy"))
+    assert (low, high) == (pytest.approx(-1, abs=0.1), pytest.approx(1, abs=0.1))
+    tailed = np.concatenate([draw.standard_normal(100_000), draw.uniform(20, 40, 20)]).astype(np.float32)
+    low, high = choose(seen(tailed), RangeSettings("entropy"))
+    assert 2.5 < high < 15
+    assert -5 < low < -2
+
+
+def test_entropy_is_not_misled_by_zeros_that_relu_makes() -> None:
+    values = np.random.default_rng(0).uniform(-9, 1, 200_000).astype(np.float32).clip(0)
+    assert choose(seen(values), RangeSettings("entropy"))[1] == pytest.approx(1.0, abs=0.1)
+
+
 @pytest.mark.parametrize("name", sorted(CHOOSERS))
 @pytest.mark.parametrize("value", [0.0, 3.0, -2.0])
 def test_a_tensor_that_never_changes_has_a_range_with_zero_and_itself(name: str, value: float) -> None:
