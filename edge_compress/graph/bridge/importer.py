@@ -5,11 +5,10 @@ Operators are known to the modules of their families only. Writing back is left 
 
 from __future__ import annotations
 
-import keyword
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import onnx
@@ -19,18 +18,16 @@ from torch import Tensor, fx, nn
 from edge_compress.errors import Unsupported
 from edge_compress.graph.bridge import activations, arithmetic, layers, pooling, recurrent, resizing, shaping
 from edge_compress.graph.bridge.folding import folded, is_seen_from_another_side
-from edge_compress.graph.bridge.modules import EdgePad, Measure, Operator
+from edge_compress.graph.bridge.modules import EdgePad, Operator
+from edge_compress.graph.bridge.parts import Parts, is_learned
 from edge_compress.graph.bridge.rules import RULES, Plan, RefusedError, View
 from edge_compress.graph.bridge.sheet import Origin, Template
 from edge_compress.graph.bridge.source import Node, Source, objection, read, values
 from edge_compress.graph.bridge.trial import tried
-from edge_compress.graph.bridge.values import BATCH, LENGTHS, Symbol, Value, as_sizes, assignments, blank, input_shape, symbols_of
+from edge_compress.graph.bridge.values import BATCH, LENGTHS, Symbol, Value, assignments, blank, input_shape, symbols_of
 
 FAMILIES = (activations, arithmetic, layers, pooling, recurrent, resizing, shaping)
 """imported so that their rules are registered"""
-
-_LARGEST_LEARNED = 1e4
-"""constants with larger values are masks, not weights"""
 
 Refusal = tuple[str, str, str]
 """(operator, node, why)"""
@@ -91,30 +88,33 @@ class Builder:
         self.refusals: list[Refusal] = []
         self.by_size = False
         """some refusal may be due to the trial sizes"""
-        self._graph, self._root = fx.Graph(), nn.Module()
+        self._parts = Parts(symbols)
         self._values: dict[str, Value] = {}
         self._broken: set[str] = set()
         self._parameters: dict[tuple[str, str], nn.Parameter] = {}
-        self._layers: dict[object, str] = {}
-        self._constants: dict[str, str] = {}
-        self._origins: dict[str, str] = {}
-        self._taken: set[str] = set()
-        self._inputs = [self._placeholder(index, item) for index, item in enumerate(source.inputs)]
+        self._outputs: list[fx.Node] = []
 
     def run(self) -> None:
         """Every node in turn; what is refused is noted, and what depends on it only looked up."""
         with torch.no_grad():
+            for index, item in enumerate(self.source.inputs):
+                self._guard("input", item.name, (item.name,), partial(self._placeholder, index, item))
             for node in self.source.nodes:
                 if not all(name in self._values for name in node.outputs if name):
                     self._take(node)
+            for name in self.source.outputs:
+                if name not in self._broken:
+                    self._guard("output", name, (), partial(self._output, name))
 
     def finish(self) -> Imported:
         """The module, in eval mode."""
-        outputs = [self._run_time(self._value(name)) for name in self.source.outputs]
-        self._graph.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
-        module = fx.GraphModule(self._root, self._graph).eval()
+        self._parts.graph.output(self._outputs[0] if len(self._outputs) == 1 else tuple(self._outputs))
+        module = fx.GraphModule(self._parts.root, self._parts.graph).eval()
         names = tuple(item.name for item in self.source.inputs)
-        return Imported(module, names, self.source.outputs, dict(self._origins), self._free_batch())
+        return Imported(module, names, self.source.outputs, dict(self._parts.origins), self._free_batch())
+
+    def _output(self, name: str) -> None:
+        self._outputs.append(self._parts.tensor(self._value(name)))
 
     def _free_batch(self) -> bool:
         place = next((index for index, item in enumerate(self.symbols) if item.name == BATCH), None)
@@ -123,32 +123,35 @@ class Builder:
         probe, size = place + 1, self.symbols[place].sizes[1]
         return all(self._value(name).probes[probe].shape[:1] == (size,) for name in self.source.outputs)
 
-    def _placeholder(self, index: int, item: onnx.ValueInfoProto) -> fx.Node:
+    def _placeholder(self, index: int, item: onnx.ValueInfoProto) -> None:
         dtype = arithmetic.torch_type(item.type.tensor_type.elem_type)
-        node = self._graph.placeholder(self._unique(item.name))
         probes = tuple(blank(input_shape(item, index, sizes), dtype) for sizes in self.sizes)
-        self._values[item.name] = Value(item.name, probes, node=node)
-        return node
+        self._values[item.name] = Value(item.name, probes, node=self._parts.placeholder(item.name))
 
     def _take(self, node: Node) -> None:
         said = objection(node) or (None if node.op in RULES or node.op in ("Shape", "Size") else "the operator is not known")
         if said:
-            self._refuse(node, said)
+            self._refuse(node.op, node.name, node.outputs, said)
         elif any(name in self._broken for name in node.inputs):
             self._broken.update(node.outputs)
         else:
-            try:
-                self._convert(node)
-            except RefusedError as error:
-                self._refuse(node, str(error))
-            except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-                self.by_size = True
-                self._refuse(node, f"fails in torch: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            self._guard(node.op, node.name, node.outputs, partial(self._convert, node))
 
-    def _refuse(self, node: Node, why: str) -> None:
-        self.refusals.append((node.op, node.name, why))
+    def _guard(self, op: str, name: str, outputs: Sequence[str], act: Callable[[], None]) -> None:
+        """Note what goes wrong instead of stopping there."""
+        try:
+            act()
+        except RefusedError as error:
+            self._refuse(op, name, outputs, str(error))
+        except Exception as error:  # rules run torch on what strangers wrote: any error it raises means "not this node"
+            self.by_size = True
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            self._refuse(op, name, outputs, f"fails in torch: {first}")
+
+    def _refuse(self, op: str, name: str, outputs: Sequence[str], why: str) -> None:
+        self.refusals.append((op, name, why))
         self.by_size = self.by_size or "free" in why
-        self._broken.update(node.outputs)
+        self._broken.update(outputs)
 
     def _convert(self, node: Node) -> None:
         given = tuple(self._value(name) if name else None for name in node.inputs)
@@ -167,7 +170,7 @@ class Builder:
         """A weight turned for one user while others take it as it is stays one weight: it is turned while the model runs."""
         if not is_seen_from_another_side(node, known):
             return False
-        return _is_learned(known[0]) and len(self.source.uses.get(known[0].name, ())) > 1
+        return is_learned(known[0]) and len(self.source.uses.get(known[0].name, ())) > 1
 
     def _view(self, node: Node, given: tuple[Value | None, ...]) -> View:
         def make(index: int, form: str, change: Callable[[Tensor], Tensor] | None) -> nn.Parameter:
@@ -190,46 +193,39 @@ class Builder:
         plan = RULES[node.op](view)
         bias = self._bias_after(node, plan)
         template = _template(node, plan, view)
-        target, module = self._layer(node, plan, template, bias)
-        args = [self._argument(view.value(index), sized=index in plan.sizes) for index in plan.args]
+        weights = {name: node.inputs[index] for name, index in plan.weights.items()}
+        if bias:
+            weights["bias"] = next(name for name in bias.inputs if name != node.outputs[0])
+        target, module = self._layer(node, plan, template, weights)
+        args = [self._parts.argument(view.value(index), sized=index in plan.sizes) for index in plan.args]
         probes = [[_trial(view.value(index), k, index in plan.sizes) for index in plan.args] for k in range(len(self.sizes))]
         if plan.pads:
             args[0], probes = self._pad_before(node, plan, args[0], probes)
         made = [tried(module, *row) for row in probes]
-        call = self._graph.call_module(target, tuple(args))
+        call = self._parts.graph.call_module(target, tuple(args))
         outputs = bias.outputs if bias else node.outputs
-        weights = {name: node.inputs[index] for name, index in plan.weights.items()}
-        if bias:
-            weights["bias"] = next(name for name in bias.inputs if name != node.outputs[0])
         call.meta["onnx"] = Origin(template, type(module), outputs, weights, bias.proto if bias else None)
-        self._origins.update({f"{target}.{name}": stored for name, stored in weights.items()})
+        self._parts.origins.update({f"{target}.{name}": stored for name, stored in weights.items()})
         self._keep(outputs, call, made)
 
     def _keep(self, outputs: Sequence[str], call: fx.Node, made: Sequence[Any]) -> None:
         if isinstance(made[0], (tuple, list)):
             for index, name in enumerate(outputs):
                 if name:
-                    item = self._graph.call_function(operator.getitem, (call, index))
+                    item = self._parts.graph.call_function(operator.getitem, (call, index))
                     self._values[name] = Value(name, tuple(_blanked(row[index]) for row in made), node=item)
         else:
             self._values[outputs[0]] = Value(outputs[0], tuple(_blanked(item) for item in made), node=call)
 
     def _pad_before(self, node: Node, plan: Plan, first: Any, probes: list[list[Any]]) -> tuple[Any, list[list[Any]]]:
         module = EdgePad(plan.pads)
-        target = self._unique(f"{node.name}_pad")
-        self._root.add_module(target, module)
-        return self._graph.call_module(target, (first,)), [[module(row[0]), *row[1:]] for row in probes]
+        return self._parts.call(f"{node.name}_pad", module, (first,)), [[module(row[0]), *row[1:]] for row in probes]
 
-    def _layer(self, node: Node, plan: Plan, template: Template, bias: Node | None) -> tuple[str, nn.Module]:
-        """The module, under its name in the graph; the same one for nodes that share all weights and settings."""
-        key = (
-            (node.op, node.proto.attribute.__str__(), node.inputs[1:], bias.inputs if bias else ()) if plan.weights else node.name
-        )
-        if key not in self._layers:
-            module = plan.module if isinstance(plan.module, nn.Module) else Operator(plan.module, template)
-            self._layers[key] = self._unique(node.name)
-            self._root.add_module(self._layers[key], module.eval())
-        return self._layers[key], self._root.get_submodule(self._layers[key])
+    def _layer(self, node: Node, plan: Plan, template: Template, weights: Mapping[str, str]) -> tuple[str, nn.Module]:
+        """The module, under its name in the graph; one and the same for nodes that share all weights and settings."""
+        module = plan.module if isinstance(plan.module, nn.Module) else Operator(plan.module, template)
+        key = (node.op, repr(module), *sorted(weights.items())) if weights else node.outputs
+        return self._parts.shared(key, node.name, module)
 
     def _bias_after(self, node: Node, plan: Plan) -> Node | None:
         """The Add of a constant vector that alone follows a Linear; its vector becomes the layer's bias."""
@@ -246,39 +242,6 @@ class Builder:
         layer.bias = self._view(user, (value,)).parameter(0)
         return user
 
-    def _argument(self, value: Value, *, sized: bool) -> Any:
-        """What the call gets: a node, or whole numbers themselves."""
-        if value.node is not None and not (sized and value.known):
-            return value.node
-        constant = value.constant
-        if sized and constant is not None:
-            return [int(item) for item in constant.reshape(-1).tolist()]
-        return self._measure(value, tensor=not sized) if constant is None else self._run_time(value)
-
-    def _run_time(self, value: Value) -> fx.Node:
-        if value.node is not None:
-            return value.node
-        tensor = value.constant
-        if tensor is None:
-            return self._measure(value, tensor=True)
-        if value.name not in self._constants:
-            self._constants[value.name] = self._unique(value.name)
-            if _is_learned(value):
-                self._root.register_parameter(self._constants[value.name], nn.Parameter(tensor.clone()))
-                self._origins[self._constants[value.name]] = value.name
-            else:
-                self._root.register_buffer(self._constants[value.name], tensor.clone())
-        return self._graph.get_attr(self._constants[value.name])
-
-    def _measure(self, value: Value, *, tensor: bool) -> fx.Node:
-        sizes = as_sizes(value.probes, self.symbols)
-        if sizes is None:
-            raise RefusedError(f"{value.name} is computed from free sizes in a way that has no simple form")
-        module = Measure(sizes, self.symbols, tensor=tensor, scalar=value.probes[0].dim() == 0)
-        target = self._unique(f"{value.name}_sizes")
-        self._root.add_module(target, module)
-        return self._graph.call_module(target, tuple(self._inputs))
-
     def _value(self, name: str) -> Value:
         if name not in self._values:
             try:
@@ -287,17 +250,6 @@ class Builder:
                 raise RefusedError(f"{name} is of a type that torch does not have") from error
             self._values[name] = Value(name, (tensor,) * len(self.sizes), known=True, stored=True)
         return self._values[name]
-
-    def _unique(self, name: str) -> str:
-        """A name torch takes for modules and tensors."""
-        clean = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "t"
-        clean = f"n{clean}" if clean[0].isdigit() else clean
-        chosen, count = clean, 0
-        while chosen in self._taken or hasattr(nn.Module, chosen) or keyword.iskeyword(chosen.lower()):
-            count += 1
-            chosen = f"{clean}_{count}"
-        self._taken.add(chosen)
-        return chosen
 
 
 def _measured(node: Node, value: Value) -> Value:
@@ -316,13 +268,6 @@ def _trial(value: Value, probe: int, sized: bool) -> Any:
 
 def _blanked(tensor: Tensor) -> Tensor:
     return blank(tensor.shape, tensor.dtype)
-
-
-def _is_learned(value: Value) -> bool:
-    """Whether a constant looks like a weight: stored in the file, floats, several, none of them a mask's -1e9."""
-    tensor = value.probes[0]
-    plain = value.stored and tensor.is_floating_point() and tensor.numel() > 1
-    return plain and bool(tensor.isfinite().all()) and float(tensor.abs().max()) < _LARGEST_LEARNED
 
 
 def _template(node: Node, plan: Plan, view: View) -> Template:

@@ -76,9 +76,16 @@ def recurrent(view: View) -> Plan:
         for half, name in enumerate(("bias_ih", "bias_hh") if view.has(3) else ()):
             change = partial(_gates, order=order, side=side, half=half)
             setattr(cell, name + suffix, view.parameter(3, f"{name}{side}", change))
-    initial = tuple(index for index in ((5, 6) if view.node.op == "LSTM" else (5,)) if view.has(index))
+    initial = _initial(view)
     layer = Recurrent(cell, view.node.op, reverse=view.attr("direction", "forward") == "reverse", states=len(initial))
     return Plan(layer, (0, *initial), weights={"weight_ih": 1, "weight_hh": 2, **({"bias": 3} if view.has(3) else {})})
+
+
+def _initial(view: View) -> tuple[int, ...]:
+    """Positions of the initial states; none where they are constant zeros, which is what torch begins with, for any batch."""
+    given = tuple(index for index in ((5, 6) if view.node.op == "LSTM" else (5,)) if view.has(index))
+    constants = [view.constant(index) for index in given]
+    return () if all(item is not None and not item.any() for item in constants) else given
 
 
 def _check(view: View) -> None:

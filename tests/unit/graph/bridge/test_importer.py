@@ -228,3 +228,42 @@ def test_constants_that_look_like_masks_are_not_learned():
     ]
     imported, _ = hold(model_of(nodes, feeds, ["y"], constants), feeds)
     assert list(imported.parameters.values()) == ["shift"]
+
+
+def test_nodes_of_one_name_stay_two():
+    nodes = [
+        helper.make_node("LeakyRelu", ["x"], ["a"], name="same", alpha=0.1),
+        helper.make_node("LeakyRelu", ["a"], ["y"], name="same", alpha=0.7),
+    ]
+    feeds = {"x": floats(3, 4)}
+    model = model_of(nodes, feeds, ["y"])
+    written = to_onnx(to_torch(model), model)  # onnxruntime refuses the original for its names
+    assert len({node.name for node in written.graph.node}) == 2
+    assert np.allclose(run_onnx(written, feeds)[0], np.where(feeds["x"] < 0, 0.07 * feeds["x"], feeds["x"]))
+
+
+def test_one_kernel_with_pads_that_follow_the_input():
+    """auto_pad means other pads for the second use."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="one", auto_pad="SAME_UPPER", strides=[2, 2]),
+        helper.make_node("Conv", ["a", "w"], ["y"], name="two", auto_pad="SAME_UPPER", strides=[2, 2]),
+    ]
+    feeds = {"x": floats(2, 3, 10, 10)}
+    imported, _ = hold(model_of(nodes, feeds, ["y"], {"w": floats(3, 3, 3, 3)}), feeds)
+    assert len(list(imported.module.parameters())) == 1
+
+
+def test_an_input_that_torch_cannot_hold_is_a_reason():
+    node = helper.make_node("Cast", ["x"], ["y"], name="cast", to=1)
+    text = helper.make_tensor_value_info("x", onnx.TensorProto.STRING, ["N"])
+    graph = helper.make_graph([node], "g", [text], [helper.make_tensor_value_info("y", 1, ["N"])])
+    assert what(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])) == [("input", "x", "the type string")]
+
+
+def test_initial_states_of_zeros_leave_the_batch_free():
+    constants = {"w": floats(1, 8, 3), "r": floats(1, 8, 2), "h": np.zeros((1, 2, 2), np.float32)}
+    feeds = {"x": floats(4, 2, 3)}
+    names = ["x", "w", "r", "", "", "h", "h"]
+    node = helper.make_node("LSTM", names, ["y"], name="cell", hidden_size=2)
+    hold(model_of([node], feeds, ["y"], constants, free=()), feeds)
+    assert to_torch(model_of([node], feeds, ["y"], constants, free=())).module(torch.zeros(4, 7, 3)).shape == (4, 1, 7, 2)
