@@ -48,6 +48,16 @@ def observe(
     return statistics
 
 
+def channel_peaks(model: onnx.ModelProto, tensors: Sequence[str], context: Context, *, samples: int) -> dict[str, Array]:
+    """The largest value of each channel (axis 1) of ``tensors``, at least 0, over at most ``samples`` calibration samples."""
+    peaks: dict[str, Array] = {}
+    for _, found in stream(model, tensors, context, samples=samples) if tensors else ():
+        for name, values in found.items():
+            top = values.max(axis=tuple(axis for axis in range(values.ndim) if axis != 1), initial=0.0)
+            peaks[name] = np.maximum(peaks[name], top) if name in peaks else top
+    return peaks
+
+
 def stream(
     model: onnx.ModelProto, tensors: Sequence[str], context: Context, *, samples: int
 ) -> Iterator[tuple[int, dict[str, Array]]]:

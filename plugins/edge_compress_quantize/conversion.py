@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_compress.plugin import Context
-from edge_compress_quantize import calibrate, mixed, storage
+from edge_compress_quantize import calibrate, equalize, mixed, storage
 from edge_compress_quantize.assembly import Assembly
 from edge_compress_quantize.canonical import canonical, restore_interface
 from edge_compress_quantize.grid import GridSettings
@@ -31,7 +31,10 @@ def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> o
     """A new model in integers. Raises ValueError as ``QuantizeStatic.apply`` says."""
     exclude = known_names(model, params.exclude)
     progress = Progress(context)
-    assembly = _measured(canonical(model, context.scratch), exclude, params, context, progress)
+    folded = canonical(model, context.scratch)
+    if params.equalize or (params.equalize is None and not params.per_channel):
+        _equalized(folded, params, context)
+    assembly = _measured(folded, exclude, params, context, progress)
     _refined(assembly, params, context, progress)
     choice = _repaired(assembly, params, context, progress) if params.mixed else mixed.Choice()
     made = assembly.build(choice.floats, choice.wide)
@@ -40,6 +43,13 @@ def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> o
         storage.store(made.graph, Wiring(made.graph), rest, exclude | choice.floats)
     restore_interface(made, model)
     return made
+
+
+def _equalized(folded: onnx.ModelProto, params: StaticParams, context: Context) -> None:
+    bounded = [pair.bounded for pair in equalize.pairs(Wiring(folded.graph)) if pair.bounded]
+    peaks = calibrate.channel_peaks(folded, bounded, context, samples=params.samples)
+    count = equalize.equalize(folded.graph, peaks)
+    context.log(f"equalised {count} pairs of layers")
 
 
 def _measured(

@@ -51,6 +51,10 @@ class StaticParams:
         "share of values kept at each end, for calibration: percentile", default=99.99, unit="%", minimum=90.0, maximum=100.0
     )
     samples: int = param("calibration samples looked at", default=256, unit="samples", minimum=1, maximum=100_000)
+    equalize: bool | None = param(
+        "scale channels between neighbouring layers to equal largest weights; absent: where a tensor has one weight scale",
+        default=None,
+    )
     rounding: str = param(
         "weights to the nearest integers, or to those whose errors make up for each other; auto: the latter below 8 bits",
         default="auto",
