@@ -1,7 +1,7 @@
 """k-means in one dimension: the few values that stand for many with the least squared error. Knows of no model.
 
 Lloyd's iteration (1982, doi:10.1109/TIT.1982.1056489) over sorted values, where a cluster is an interval and its sum a difference
-of running sums: each round costs a few searches, whatever the number of values. Starts from quantiles, so nothing is random.
+of running sums: each round costs a few searches, whatever the number of values. Starts between quantiles and an even spread, so nothing is random.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def _centres(ordered: Array, count: int) -> Array:
     distinct = np.unique(ordered)
     if len(distinct) <= count:
         return distinct
-    centres = np.quantile(ordered, (np.arange(count) + 0.5) / count)
+    # Quantiles alone leave the tails to a handful of centres, and Lloyd's rounds do not bring more there: halfway to an even
+    # spread ends at a half to a quarter of the error for 64 centres and more.
+    quantiles = np.quantile(ordered, (np.arange(count) + 0.5) / count)
+    centres = (quantiles + np.linspace(ordered[0], ordered[-1], count)) / 2
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     edges = np.array([])
     for _ in range(_ROUNDS):

@@ -37,7 +37,7 @@ class ClusterParams:
     """How few values, and where."""
 
     clusters: int = param("distinct values in each weight tensor", default=64, unit="values", minimum=16, maximum=256)
-    smallest: int = param("tensors with fewer values stay as they are", default=1024, unit="values", minimum=256)
+    smallest: int = param("tensors with fewer values stay as they are", default=1024, unit="values", minimum=1)
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, whose weights stay", default=())
 
 

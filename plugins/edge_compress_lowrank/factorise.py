@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import onnx
 
 from edge_compress.graph.tidy import tidied
 from edge_compress.plugin import Context
-from edge_compress_lowrank.factors import WAYS, Split, split
+from edge_compress_lowrank.factors import WAYS, Split, output_energy, split
 from edge_compress_lowrank.layers import Layer, find_layers
 from edge_compress_lowrank.moments import Moment, observe
+from edge_compress_lowrank.probe import Probe
 from edge_compress_lowrank.ranks import Choice, by_energy, by_ratio, may_pay, menu
 from edge_compress_lowrank.rewrite import rewrite
 from edge_compress_lowrank.svd import SvdParams
@@ -28,15 +31,10 @@ def factorise(model: onnx.ModelProto, params: SvdParams, context: Context) -> on
     worthwhile = [layer for layer in layers if may_pay(layer, params.round_to)]
     if not worthwhile:
         raise ValueError(f"factors of rank {params.round_to} or more pay for none of the model's {len(layers)} layers")
-    shelf = _Shelf(context.scratch)
-    menus = {}
-    for layer, moment in _moments(tidy, worthwhile, params, context):
-        shelf.put(layer, moment)
-        menus[layer.key] = menu(layer, moment, params.round_to)
-    chosen = _choose(layers, menus, params)
-    if not chosen:
-        raise ValueError(f"no layer can be split with profit that keeps {params.energy:.2%} of its output's energy")
-    splits = {layer.key: (layer, done) for layer, done in _splits(worthwhile, chosen, shelf)}
+    with tempfile.TemporaryDirectory(dir=context.scratch) as folder:
+        shelf = _Shelf(Path(folder))
+        chosen = _choose(layers, _menus(tidy, worthwhile, shelf, params, context), params)
+        splits = dict(_splits(worthwhile, chosen, shelf))
     for line in _account(layers, chosen):
         context.log(line)
     rewrite(tidy, splits)
@@ -65,6 +63,19 @@ class _Shelf:
         return moment
 
 
+def _menus(
+    model: onnx.ModelProto, layers: list[Layer], shelf: _Shelf, params: SvdParams, context: Context
+) -> dict[str, list[Choice]]:
+    """What each layer could be, with each moment put on the shelf. Harm is measured only where it decides something."""
+    probe = Probe(model, context) if params.whiten and params.energy is None else None
+    menus = {}
+    for number, (layer, moment) in enumerate(_moments(model, layers, params, context)):
+        shelf.put(layer, moment)
+        menus[layer.key] = menu(layer, moment, params.round_to, partial(probe.harm, layer) if probe else None)
+        context.progress(0.05 + 0.85 * (number + 1) / len(layers), f"{number + 1} of {len(layers)} layers tried out")
+    return menus
+
+
 def _moments(model: onnx.ModelProto, layers: list[Layer], params: SvdParams, context: Context) -> Iterable[tuple[Layer, Moment]]:
     if params.whiten:
         return observe(model, layers, context, params.samples)
@@ -73,17 +84,20 @@ def _moments(model: onnx.ModelProto, layers: list[Layer], params: SvdParams, con
 
 def _choose(layers: list[Layer], menus: Mapping[str, list[Choice]], params: SvdParams) -> dict[str, Choice]:
     if params.energy is not None:
-        return by_energy(menus, params.energy)
+        chosen = by_energy(menus, params.energy)
+        if not chosen:
+            raise ValueError(f"no layer can be split with profit that keeps {params.energy:.3%} of its output's energy")
+        return chosen
     whole = sum(layer.macs([layer.whole]) if params.target == "macs" else layer.weight.size for layer in layers)
     return by_ratio(menus, params.ratio * whole, params.target)
 
 
-def _splits(layers: list[Layer], chosen: Mapping[str, Choice], shelf: _Shelf) -> Iterator[tuple[Layer, Split]]:
+def _splits(layers: list[Layer], chosen: Mapping[str, Choice], shelf: _Shelf) -> Iterator[tuple[str, tuple[Layer, Split]]]:
     for layer in layers:
         if choice := chosen.get(layer.key):
             moment = shelf.take(layer)
             way = next(kind for kind in WAYS if kind.name == choice.way)
-            yield layer, split(layer, moment, way(layer, moment), choice.ranks)
+            yield layer.key, (layer, split(layer, moment, way(layer, moment), choice.ranks, output_energy(layer, moment)))
 
 
 def _account(layers: list[Layer], chosen: Mapping[str, Choice]) -> Iterator[str]:

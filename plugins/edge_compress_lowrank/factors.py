@@ -13,7 +13,6 @@ then solved by least squares for the error of the outputs, which for ``channel``
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -209,10 +208,16 @@ class Tucker:
 WAYS: tuple[type[Channel] | type[Tucker] | type[Spatial], ...] = (Channel, Tucker, Spatial)
 
 
-def split(layer: Layer, moment: Moment, way: Way, ranks: Ranks) -> Split:
+def output_energy(layer: Layer, moment: Moment) -> float:
+    """What the layer's outputs add up to on the data: E|Wx|^2."""
+    return float(np.sum(moment.times(layer.matrix) * layer.matrix))
+
+
+def split(layer: Layer, moment: Moment, way: Way, ranks: Ranks, energy: float) -> Split:
     """Fit the last factor and the bias to the first ones, so that the output's error is least.
 
-    The channels between the last two factors get a mean square of one, which keeps both in the range of any later precision.
+    ``energy`` is the layer's ``output_energy``. The channels between the last two factors get a mean square of one, which keeps
+    both in the range of any later precision.
     """
     fronts, rows = way.front(ranks)
     seen = moment.times(rows)
@@ -222,8 +227,7 @@ def split(layer: Layer, moment: Moment, way: Way, ranks: Ranks) -> Split:
     rows, seen = rows * spread, seen * spread
     wanted = seen @ layer.matrix.T
     back = np.linalg.solve(_positive(seen @ rows.T), wanted).T
-    total = float(np.sum(moment.times(layer.matrix) * layer.matrix))
-    lost = 1 - float(np.sum(back * wanted.T)) / total if total else 0.0
+    lost = 1 - float(np.sum(back * wanted.T)) / energy if energy else 0.0
     shape, window = way.shapes(layer, ranks)[-1]
     last = fronts[-1].weight * scale.reshape(-1, *[1] * (fronts[-1].weight.ndim - 1))
     factors = (*fronts[:-1], Factor(last, fronts[-1].window), Factor(back.reshape(shape), window))
@@ -272,8 +276,3 @@ def _window(layer: Layer) -> Window:
     if layer.window is None:
         raise ValueError(f"layer {layer.name!r} is no convolution")
     return layer.window
-
-
-def shapes_of(factors: Sequence[Factor]) -> list[Shaped]:
-    """Shapes and windows of factors, as costs are counted."""
-    return [(factor.weight.shape, factor.window) for factor in factors]

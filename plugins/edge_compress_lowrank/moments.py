@@ -15,21 +15,20 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
-from edge_compress.plugin import Batch, Context
+from edge_compress.plugin import Context
 from edge_compress_lowrank.layers import Layer
+from edge_compress_lowrank.session import activations
+from edge_compress_lowrank.window import Window
 
 Array = np.ndarray[Any, Any]
 
 WIDEST = 5120
 """values of a patch; wider layers are factored without data, since their covariance would take gigabytes"""
-_ACTIVATION_BYTES = 192 << 20
 _PASS_BYTES = 320 << 20
 """accumulators of one pass over the data"""
-_LARGEST_BATCH = 32
-_POSITIONS = 128
-"""patches looked at per sample and layer, drawn at random"""
+_PATCHES_PER_VALUE = 12
+"""patches looked at in all for each value of a patch, drawn at random: enough for a covariance, and no more work than that"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,38 +98,41 @@ def observe(model: onnx.ModelProto, layers: Sequence[Layer], context: Context, s
     Raises ValueError when there is no data or an input is not finite, naming the layer.
     """
     narrow = [layer for layer in layers if layer.matrix.shape[1] <= WIDEST]
-    passes = list(_passes(narrow))
-    for index, group in enumerate(passes):
+    for group in _passes(narrow):
         sums = {layer.key: Accumulator(layer.matrix.shape[1]) for layer in group}
+        counts = {layer.key: -(-_PATCHES_PER_VALUE * layer.matrix.shape[1] // samples) for layer in group}
         draw = np.random.default_rng(context.seed)
-        for batch in _activations(model, group, context, samples):
+        inputs = list(dict.fromkeys(layer.node.input[0] for layer in group))
+        for batch in activations(model, inputs, context, samples):
             for layer in group:
-                _add(sums[layer.key], layer, batch[layer.node.input[0]], draw)
-        context.progress(0.05 + 0.4 * (index + 1) / len(passes), "watching the inputs of layers")
+                _add(sums[layer.key], layer, batch[layer.node.input[0]], counts[layer.key], draw)
         yield from ((layer, sums.pop(layer.key).moment(centred=layer.takes_bias)) for layer in group)
     yield from ((layer, Moment.unknown(layer.matrix.shape[1])) for layer in layers if layer not in narrow)
 
 
-def patches(layer: Layer, values: Array, draw: np.random.Generator) -> Array:
-    """What outputs of the layer are computed from, as rows (count, n): all of a few, else a random choice."""
-    if layer.window is None:
+def patches(window: Window | None, values: Array, count: int, draw: np.random.Generator) -> Array:
+    """What outputs are computed from, as rows of n values: at most ``count`` for each sample, drawn at random."""
+    if window is None:
         rows = values.reshape(-1, values.shape[-1])
-        limit = _POSITIONS * len(values)
-        return rows if len(rows) <= limit else rows[np.sort(draw.choice(len(rows), limit, replace=False))]
-    window, spatial = layer.window, tuple(range(2, values.ndim))
-    padded = np.pad(values, [(0, 0), (0, 0), *window.padding(values.shape[2:])])
-    views = np.lib.stride_tricks.sliding_window_view(padded, window.reach(), axis=spatial)
-    steps: tuple[slice, ...] = (
-        slice(None),
-        slice(None),
-        *(slice(None, None, step) for step in (*window.strides, *window.dilations)),
-    )
-    views = np.moveaxis(views[steps], 1, len(spatial) + 1)
-    size = views.shape[1 : 1 + len(spatial)]
-    count = min(_POSITIONS, math.prod(size))
-    places = np.unravel_index(np.sort(draw.choice(math.prod(size), count, replace=False)), size)
+        return rows[_drawn(len(rows), count * len(values), draw)]
+    views = views_of(window, values)
+    size = views.shape[1 : 1 + len(window.kernel)]
+    places = np.unravel_index(_drawn(math.prod(size), count, draw), size)
     chosen: tuple[Any, ...] = (slice(None), *places)
-    return np.ascontiguousarray(views[chosen]).reshape(len(values) * count, -1)
+    return np.ascontiguousarray(views[chosen]).reshape(len(values) * len(places[0]), -1)
+
+
+def views_of(window: Window, values: Array) -> Array:
+    """Every patch of (samples, channels, *size), without a copy: (samples, *output size, channels, *kernel)."""
+    axes = tuple(range(2, values.ndim))
+    padded = np.pad(values, [(0, 0), (0, 0), *window.padding(values.shape[2:])])
+    views = np.lib.stride_tricks.sliding_window_view(padded, window.reach(), axis=axes)
+    steps = (slice(None), slice(None), *(slice(None, None, step) for step in (*window.strides, *window.dilations)))
+    return np.moveaxis(views[steps], 1, len(axes) + 1)
+
+
+def _drawn(size: int, count: int, draw: np.random.Generator) -> Array:
+    return np.arange(size) if size <= count else np.sort(draw.choice(size, count, replace=False))
 
 
 def _passes(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
@@ -147,40 +149,8 @@ def _passes(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
         yield group
 
 
-def _add(sums: Accumulator, layer: Layer, values: Array, draw: np.random.Generator) -> None:
+def _add(sums: Accumulator, layer: Layer, values: Array, count: int, draw: np.random.Generator) -> None:
     try:
-        sums.add(patches(layer, values, draw))
+        sums.add(patches(layer.window, values, count, draw))
     except ValueError as error:
         raise ValueError(f"the input of layer {layer.name!r} {error}") from error
-
-
-def _activations(model: onnx.ModelProto, layers: Sequence[Layer], context: Context, samples: int) -> Iterator[dict[str, Array]]:
-    """The inputs of these layers, batch by batch."""
-    wanted = list(dict.fromkeys(layer.node.input[0] for layer in layers))
-    fed = {item.name for item in model.graph.input}
-    made = [name for name in wanted if name not in fed]
-    session = _session(model, made, context.limits.threads)
-
-    def run(batch: Batch) -> dict[str, Array]:
-        outputs = session.run(made, dict(batch.inputs)) if made else []
-        return {**batch.inputs, **dict(zip(made, outputs, strict=True))}
-
-    first = next(iter(context.calibration(batch_size=1, limit=1)), None)
-    if first is None:
-        raise ValueError("there are no calibration samples")
-    one = sum(run(first)[name].nbytes for name in wanted) // len(first)
-    size = max(1, min(_LARGEST_BATCH, _ACTIVATION_BYTES // max(1, one)))
-    yield from (run(batch) for batch in context.calibration(batch_size=size, limit=samples))
-
-
-def _session(model: onnx.ModelProto, made: Sequence[str], threads: int) -> ort.InferenceSession:
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
-    present = {item.name for item in model.graph.output}
-    extra = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in made if name not in present]
-    exposed.graph.output.extend(extra)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads, options.inter_op_num_threads = max(1, threads), 1
-    options.enable_cpu_mem_arena = False  # an arena would keep the largest batch's memory for good
-    return ort.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from edge_compress_lowrank.factors import WAYS, Ranks, Way, split
+from edge_compress_lowrank.factors import WAYS, Ranks, Split, Way, output_energy, split
 from edge_compress_lowrank.layers import Layer
 from edge_compress_lowrank.moments import Moment
 
-_LOOKED_AT = 12
+_LOOKED_AT = 8
 """ranks that are tried out for each way to split a layer"""
+_TYPICAL_LOSS = 0.02
+"""of the output's energy; the split nearest to it is the one whose harm is measured"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Choice:
     macs: int
     weights: int
     lost: float
+    harm: float
+    """what the layer's loss does to the outputs of the model; without data, the loss itself"""
 
     def saved(self, target: str) -> int:
         """MACs or weights fewer than now."""
@@ -39,14 +43,20 @@ def may_pay(layer: Layer, step: int) -> bool:
     return any(_saving(layer, way, way.thinnest(step)) is not None for way in WAYS if way.fits(layer))
 
 
-def menu(layer: Layer, moment: Moment, step: int) -> list[Choice]:
-    """Splits that pay and that no other one beats at both saving and loss is left to the chooser; thinnest first."""
-    found = []
+def menu(layer: Layer, moment: Moment, step: int, harm: Callable[[Split], float] | None = None) -> list[Choice]:
+    """Splits of a layer that pay. ``harm`` measures what one split does to the model's outputs; it is asked once."""
+    found: list[tuple[Choice, Split]] = []
+    energy = output_energy(layer, moment)
     for way in (kind(layer, moment) for kind in WAYS if kind.fits(layer)):
         paying = [(ranks, saving) for ranks in way.choices(step) if (saving := _saving(layer, way, ranks)) is not None]
         for ranks, (macs, weights) in _spread(paying):
-            found.append(Choice(way.name, ranks, macs, weights, split(layer, moment, way, ranks).lost))
-    return found
+            done = split(layer, moment, way, ranks, energy)
+            found.append((Choice(way.name, ranks, macs, weights, done.lost, done.lost), done))
+    if harm is None or not found:
+        return [choice for choice, _ in found]
+    _, typical = min(found, key=lambda item: abs(math.log((item[1].lost + 1e-9) / _TYPICAL_LOSS)))
+    factor = harm(typical) / max(typical.lost, 1e-9)
+    return [replace(choice, harm=choice.lost * factor) for choice, _ in found]
 
 
 def by_energy(menus: Mapping[str, Sequence[Choice]], energy: float) -> dict[str, Choice]:
@@ -60,7 +70,7 @@ def by_energy(menus: Mapping[str, Sequence[Choice]], energy: float) -> dict[str,
 
 
 def by_ratio(menus: Mapping[str, Sequence[Choice]], wanted: float, target: str) -> dict[str, Choice]:
-    """Save ``wanted`` MACs or weights in all, taking again and again the step that loses least for what it saves.
+    """Save ``wanted`` MACs or weights in all, taking again and again the step that harms least for what it saves.
 
     Raises ValueError when that much cannot be saved.
     """
@@ -81,10 +91,10 @@ def by_ratio(menus: Mapping[str, Sequence[Choice]], wanted: float, target: str) 
 
 
 def _best_step(name: str, choices: Sequence[Choice], now: Choice | None, target: str) -> tuple[float, str, int] | None:
-    """The choice of a layer that saves more than ``now`` at the least additional loss for each unit saved."""
-    lost, saved = (now.lost, now.saved(target)) if now else (0.0, 0)
+    """The choice of a layer that saves more than ``now`` at the least additional harm for each unit saved."""
+    harm, saved = (now.harm, now.saved(target)) if now else (0.0, 0)
     prices = [
-        (max(0.0, choice.lost - lost) / (choice.saved(target) - saved), name, index)
+        (max(0.0, choice.harm - harm) / (choice.saved(target) - saved), name, index)
         for index, choice in enumerate(choices)
         if choice.saved(target) > saved
     ]

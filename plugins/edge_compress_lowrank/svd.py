@@ -72,15 +72,19 @@ class LowRankSvd(Strategy[SvdParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[SvdParams]:
-        """Little enough to do without fine-tuning."""
-        return [SvdParams(ratio=0.1), SvdParams(ratio=0.2)]
+        """As much as trained networks were seen to bear without fine-tuning, then less, then more; weights where bytes count."""
+        proposed = [SvdParams(ratio=0.2), SvdParams(ratio=0.1), SvdParams(ratio=0.3)]
+        if profile.storage is not None or profile.link.metered or profile.link.bandwidth is not None:
+            proposed.append(SvdParams(ratio=0.2, target="weights"))
+        return proposed
 
     def expect(self, model: ModelFacts, params: SvdParams) -> Expectation:
         """What the ratio says; for an energy a rough guess of what it saves on trained networks."""
         share = _share(model)
         saved = params.ratio if params.energy is None else min(0.5, 3 * (1 - params.energy))
-        macs, weights = (saved, saved * share)
-        return Expectation(bytes=1 - weights, download=1 - weights, latency=1 - 0.5 * macs)
+        weights = share * saved * (1.0 if params.target == "weights" else 0.6)
+        macs = saved * (0.4 if params.target == "weights" else 1.0)
+        return Expectation(bytes=1 - weights, download=1 - weights, latency=1 - 0.7 * macs)
 
     def apply(self, model: onnx.ModelProto, params: SvdParams, context: Context) -> onnx.ModelProto:
         """The model with factors in place of layers.

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from edge_compress_cluster.weights import ClusterParams, ClusterWeights
+from edge_compress_lowrank.svd import LowRankSvd, SvdParams
 from edge_compress_prune.magnitude import MagnitudeParams, PruneMagnitude
 from edge_compress_quantize.dynamic import DynamicParams, QuantizeDynamic
 from edge_compress_quantize.float16 import Float16Params, QuantizeFloat16
@@ -51,6 +53,11 @@ CASES: list[tuple[Strategy[Any], Any, float]] = [
     (PruneMagnitude(), MagnitudeParams(threshold=1e-4), 0.01),
     (PruneMagnitude(), MagnitudeParams(ratio=0.1, scope="global"), 0.5),
     (PruneMagnitude(), MagnitudeParams(pattern="3:4"), 0.9),
+    (LowRankSvd(), SvdParams(ratio=0.05, target="weights", round_to=1), 0.6),
+    (LowRankSvd(), SvdParams(ratio=0.01, round_to=1), 0.6),
+    (LowRankSvd(), SvdParams(ratio=0.02, target="weights", round_to=1, whiten=False), 0.9),
+    (ClusterWeights(), ClusterParams(clusters=256, smallest=16), 0.1),
+    (ClusterWeights(), ClusterParams(clusters=16, smallest=16), 0.9),
 ]
 
 
