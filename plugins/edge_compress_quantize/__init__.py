@@ -5,9 +5,11 @@ quantize.dynamic  weights in int8, activations measured while running
 quantize.float16  half precision
 quantize.weights  weights stored in 8 or 4 bits, float arithmetic
 
-How a static quantisation flows through the modules: ``canonical`` folds the model, ``placement`` decides by ``rules`` which
-nodes run on integers, ``calibrate`` streams data and ``ranges`` remembers, ``grid`` does the arithmetic, ``qdq`` writes the
-graph.
+How a static quantisation flows through the modules (``conversion`` joins them): ``canonical`` folds the model, ``equalize``
+scales its channels, ``placement`` decides by ``rules`` which nodes run on integers, ``calibrate`` streams data and ``ranges``
+remembers, ``grid`` does the arithmetic, ``kernels`` holds the weights' integers, ``moments`` and ``rounding`` better them,
+``refine`` corrects biases, ``mixed`` finds what must be kept higher and ``diagnose`` says why, ``assembly`` tries choices,
+``qdq`` writes the graph.
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from edge_compress_quantize import kernels, patches, qdq, ranges
 from edge_compress_quantize.grid import Grid, GridSettings
 from edge_compress_quantize.kernels import Kernel, WeightKey
 from edge_compress_quantize.placement import Placement, place
 from edge_compress_quantize.rules import Multiply, Role, operands
-from edge_compress_quantize.wiring import Wiring
+from edge_compress_quantize.wiring import Names, Wiring, replace
 
 Array = np.ndarray[Any, Any]
 
@@ -122,6 +123,24 @@ class Assembly:
         biases = {key: value for key, value in self.biases.items() if self._holds(key, made)}
         qdq.insert(model.graph, Wiring(model.graph), placed, grids, made, self.settings, biases)
         return model
+
+    def with_integer_weights(self, layers: Iterable[Layer], made: Mapping[WeightKey, Kernel]) -> onnx.ModelProto:
+        """The float model with the values that integers give to the weights of some layers, and their corrected biases."""
+        changed = onnx.ModelProto()
+        changed.CopyFrom(self.model)
+        nodes = {node.output[0]: node for node in changed.graph.node}
+        names = Names(changed.graph)
+        for layer in layers:
+            node = nodes[layer.key]
+            parts = [made[layer.weight].values]
+            if layer.key in self.biases and self._holds(layer.key, made):
+                parts.append(self.biases[layer.key])
+                replace(node.attribute, [item for item in node.attribute if item.name != "beta"])
+            for index, value in enumerate(parts, start=1):
+                name = names.fresh("v")
+                changed.graph.initializer.append(numpy_helper.from_array(value, name))
+                replace(node.input, [*node.input[:index], name, *node.input[index + 1 :]])
+        return changed
 
     def _holds(self, key: str, made: Mapping[WeightKey, Kernel]) -> bool:
         """Whether a corrected bias goes with the integers that are used."""

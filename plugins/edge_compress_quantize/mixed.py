@@ -14,21 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from edge_compress.graph.macs import node_macs
 from edge_compress.graph.shapes import tensor_types
 from edge_compress_quantize.assembly import Assembly, Layer
 from edge_compress_quantize.explain import explain, worst_activation
-from edge_compress_quantize.kernels import Kernel, WeightKey
+from edge_compress_quantize.kernels import WeightKey
 from edge_compress_quantize.ranges import CHOOSERS
 from edge_compress_quantize.reference import Distance, Goal, Reference
-
-Array = np.ndarray[Any, Any]
 
 _BUDGET_MACS = 1.5e11
 """multiplications that measuring every layer alone may take: half a minute of one small core"""
@@ -141,7 +136,7 @@ class _Search:
         """Give weights 8 bits, most harmful per cost first."""
         placed = self.assembly.placed()
         made = self.assembly.kernels_for(placed, self.assembly.grids(placed))
-        order = self._ordered(lambda group: self._narrow_alone(group, made), 0.0, 0.45)
+        order = self._ordered(lambda group: self.assembly.with_integer_weights(group.layers, made), 0.0, 0.45)
         count, chosen = self._fewest(order, lambda part: replace(plain, wide=_weights(part)))
         self._tell(order[:count], "it gets 8-bit weights", plain.wide)
         return chosen
@@ -165,11 +160,6 @@ class _Search:
             done = first + (last - first) * (index + 1) / len(self.groups)
             self.progress(done, f"sensitivity: {index + 1} of {len(self.groups)} layers")
         return sorted(found, key=lambda group: -group.noise / group.cost)
-
-    def _narrow_alone(self, group: _Group, made: Mapping[WeightKey, Kernel]) -> onnx.ModelProto:
-        """The float model with the integer weights of one group."""
-        values = {layer.weight[0]: made[layer.weight].values for layer in group.layers}
-        return _with_constants(self.assembly.model, values)
 
     def _others(self, group: _Group) -> frozenset[str]:
         return self.assembly.only(layer.key for layer in group.layers)
@@ -225,15 +215,6 @@ def _keys(groups: Sequence[_Group]) -> frozenset[str]:
 
 def _within(limits: tuple[int, int], value: float) -> int:
     return int(min(limits[1], max(limits[0], value)))
-
-
-def _with_constants(model: onnx.ModelProto, values: Mapping[str, Array]) -> onnx.ModelProto:
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    for item in changed.graph.initializer:
-        if item.name in values:
-            item.CopyFrom(numpy_helper.from_array(np.asarray(values[item.name], np.float32), item.name))
-    return changed
 
 
 def _summary(choice: Choice, assembly: Assembly) -> str:

@@ -17,6 +17,8 @@ from tests.unit.plugins.array_context import ArrayContext
 Array = np.ndarray[Any, Any]
 
 LAYERS = 5
+PLAIN: dict[str, Any] = {"rounding": "nearest", "correct_bias": False, "equalize": False}
+"""without what would repair the network before mixed precision has to"""
 
 
 def weights(*shape: int, seed: int) -> Array:
@@ -102,7 +104,7 @@ def diagnoses(context: ArrayContext) -> list[str]:
     ("model", "params", "effect", "names"),
     [
         (with_outlier_channel(), {}, "outliers: its ", {"conv1", "conv2"}),
-        (with_tiny_channels(), {"per_channel": False}, "tiny channels: 12 of 16", {"conv1"}),
+        (with_tiny_channels(), {"per_channel": False, **PLAIN}, "tiny channels: 12 of 16", {"conv1"}),
     ],
     ids=["outliers", "tiny channels"],
 )
@@ -137,8 +139,8 @@ def test_what_is_good_enough_is_the_plain_result(tmp_path: Path) -> None:
 
 def test_few_bits_are_repaired_by_wider_weights_before_anything_stays_float(tmp_path: Path) -> None:
     model = chain({})
-    plain, _ = quantized(model, tmp_path, bits=5)
-    mixed, context = quantized(model, tmp_path, bits=5, mixed=True, agreement=1.0)
+    plain, _ = quantized(model, tmp_path, bits=5, **PLAIN)
+    mixed, context = quantized(model, tmp_path, bits=5, mixed=True, agreement=1.0, **PLAIN)
     assert signal_to_noise(model, plain) < 6 < 8 < signal_to_noise(model, mixed)
     assert integer_layers(mixed) == LAYERS + 1
     steps = {item.name: len(np.unique(numpy_helper.to_array(item))) for item in mixed.graph.initializer if len(item.dims) > 1}
@@ -154,4 +156,4 @@ def test_a_goal_that_only_float_reaches_is_an_error(tmp_path: Path) -> None:
 def test_progress_rises_through_all_phases(tmp_path: Path) -> None:
     _, context = quantized(with_outlier_channel(), tmp_path, mixed=True)
     assert context.fractions == sorted(context.fractions)
-    assert context.fractions[-1] > 0.6
+    assert context.fractions[-1] > 0.4
