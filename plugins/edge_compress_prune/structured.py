@@ -47,7 +47,7 @@ class StructuredParams:
         default="taylor",
         choices=("l1", "l2", "bn_scale", "taylor", "activation"),
     )
-    most: float = param("largest share of one layer's channels that goes", default=0.75, minimum=0.0, maximum=0.95)
+    most: float = param("largest share of one layer's channels that goes", default=0.65, minimum=0.0, maximum=0.95)
     round_to: int = param(
         "channels left in a layer are a multiple of this (layers under twice as many: any number)",
         default=8, minimum=1, maximum=64, unit="channels",
@@ -55,7 +55,14 @@ class StructuredParams:
     schedule: str = param("cut at once, in equal steps, or by the cubic schedule", default="one-shot",
         choices=("one-shot", "iterative", "agp"))  # fmt: skip
     rounds: int = param("steps of the schedule, with training after each", default=3, minimum=1, maximum=20)
-    epochs: float = param("training after the cuts, all together", default=8.0, minimum=0.0, maximum=1000.0, unit="epochs")
+    epochs: float | None = param(
+        "training after the cuts, all together; absent: as many as effort allows, from 1 to 100",
+        default=None, minimum=0.0, maximum=1000.0, unit="epochs",
+    )  # fmt: skip
+    effort: float = param(
+        "what training may cost: multiply-accumulates of the original over the samples it sees",
+        default=3.5, minimum=0.01, maximum=1e6, unit="10^12 multiply-accumulates",
+    )  # fmt: skip
     batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096)
     lr: float = param("highest learning rate", default=2e-3, minimum=1e-7, maximum=1.0)
     optimizer: str = param("what takes the steps", default="adamw", choices=("adamw", "sgd"))
@@ -112,7 +119,7 @@ class PruneStructured(Strategy[StructuredParams]):
         from edge_compress_prune.structured_cut import thin
 
         imported = to_torch(model)
-        trained = thin(imported.module, _wish(params), _course(params), context)
+        trained = thin(imported.module, _wish(params), _course(params), context, params.effort)
         if trained is not None:
             context.log(f"agreement with the original {trained.before:.1%} -> {trained.agreement:.1%} in {trained.steps} batches")
         return to_onnx(imported, model)
@@ -128,5 +135,5 @@ def _wish(params: StructuredParams) -> Wish:
 def _course(params: StructuredParams) -> Course:
     from edge_compress.graph.bridge.training import Course
 
-    names = ("epochs", "batch", "lr", "optimizer", "temperature", "label_weight", "mix", "features", "feature_weight")
-    return Course(**{name: getattr(params, name) for name in names})
+    names = ("batch", "lr", "optimizer", "temperature", "label_weight", "mix", "features", "feature_weight")
+    return Course(epochs=-1.0 if params.epochs is None else params.epochs, **{name: getattr(params, name) for name in names})

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx
 
 from edge_compress.graph.bridge.answers import read_answers
+from edge_compress.graph.bridge.norms import fold, unfold
 from edge_compress.graph.bridge.teacher import Teacher
 from edge_compress.graph.bridge.training import Course, Trained, fine_tune
 from edge_compress.plugin import Context
@@ -22,6 +23,7 @@ from edge_compress_prune.structured_budget import Choice, share_out
 from edge_compress_prune.structured_costs import costs_of, layers_of
 from edge_compress_prune.structured_groups import Group, cut, find_groups
 from edge_compress_prune.structured_importance import importances
+from edge_compress_prune.structured_repair import Repair
 
 _SAMPLES = 256
 """calibration samples that importances are measured on"""
@@ -47,9 +49,14 @@ class Wish:
     exclude: tuple[str, ...] = ()
 
 
-def thin(module: nn.Module, wish: Wish, course: Course, context: Context) -> Trained | None:
-    """Cut and train ``module`` in place; None where no training was asked for. Raises ValueError where nothing can be cut."""
+def thin(module: fx.GraphModule, wish: Wish, course: Course, context: Context, effort: float) -> Trained | None:
+    """Cut and train ``module`` in place; None where no training was asked for. Raises ValueError where nothing can be cut.
+
+    Where ``course.epochs`` is below 0 they follow from ``effort``, in 10^12 multiply-accumulates of the original.
+    """
     cutter = _Cutter(module, wish, context)
+    if course.epochs < 0:
+        course = replace(course, epochs=affordable(effort, cutter.macs, _count(context, course.batch)))
     rounds = targets(wish.schedule, wish.rounds, wish.left)
     epochs = spans(course.epochs, len(rounds))
     done, trained = 0.0, None
@@ -60,7 +67,13 @@ def thin(module: nn.Module, wish: Wish, course: Course, context: Context) -> Tra
             shorter = replace(course, epochs=part)
             trained = fine_tune(module, context.teacher(), context, shorter, span=span, round_=number)
             done += part
+    fold(module)
     return trained
+
+
+def affordable(effort: float, macs: float, samples: int) -> float:
+    """Epochs that ``effort`` pays for, from 1 to 100."""
+    return round(min(100.0, max(1.0, effort * 1e12 / max(1.0, macs * samples))), 1)
 
 
 def targets(schedule: str, rounds: int, left: float) -> list[float]:
@@ -81,10 +94,11 @@ def spans(epochs: float, rounds: int) -> list[float]:
 class _Cutter:
     """Keeps what a module was before the first cut."""
 
-    def __init__(self, module: nn.Module, wish: Wish, context: Context) -> None:
+    def __init__(self, module: fx.GraphModule, wish: Wish, context: Context) -> None:
         self._module, self._wish, self._context = module, wish, context
         teacher = context.teacher()
         self._batches = _batches(teacher, context)
+        unfold(module, self._batches)
         self._few = [item[:2] for item in self._batches[0]]
         asked = Teacher(teacher, threads=max(1, context.limits.threads))
         told = [asked.answer(batch)[0] for batch in self._batches]
@@ -94,24 +108,28 @@ class _Cutter:
             raise ValueError("no group of channels can be cut from this model")
         self._channels = {group.name: group.channels for group in self._groups}
         self._whole = self._cost()
+        self.macs = sum(costs_of(module, self._few, "macs").values())
 
     def cut_to(self, left: float) -> None:
         """Cut until this share of the original cost is left, as far as the groups allow."""
         groups = [group for group in self._usable() if group.name in self._channels]
         how, seed = self._wish.importance, self._context.seed
-        worth = importances(self._module, groups, self._batches, self._answers, how, seed)
+        repair = Repair(self._module, groups, self._batches)
+        worth = importances(self._module, groups, self._batches, self._answers, how, seed, repair)
         choices = [self._choice(group, tuple(float(value) for value in worth[group.name])) for group in groups]
         layers = layers_of(self._module, groups, self._few, self._wish.measure)
         gone = share_out(choices, layers, left * self._whole / self._cost())
+        for group in groups:
+            repair.compensate(group, gone.get(group.name, ()))
         cut(self._module, self._few, gone)
-        counts = ", ".join(f"{name} {self._channels[name]}->{self._now(name, groups, gone)}" for name in self._channels)
+        counts = ", ".join(f"{_label(name)} {self._channels[name]}->{self._now(name, groups, gone)}" for name in self._channels)
         self._context.log(f"{self._cost() / self._whole:.1%} of the {self._wish.measure} left; channels: {counts}")
 
     def _usable(self, log: bool = False) -> list[Group]:
         groups, left_out = find_groups(self._module, self._few)
         for line in left_out if log else ():
-            self._context.log(f"diagnosis: {line}")
-        return [group for group in groups if group.name not in self._wish.exclude]
+            self._context.log(f"diagnosis: {line.replace('.0 ', ' ')}")
+        return [group for group in groups if _label(group.name) not in self._wish.exclude]
 
     def _choice(self, group: Group, worth: tuple[float, ...]) -> Choice:
         whole = self._channels[group.name]
@@ -127,6 +145,15 @@ class _Cutter:
     def _now(name: str, groups: Sequence[Group], gone: dict[str, list[int]]) -> int:
         before = next((group.channels for group in groups if group.name == name), 0)
         return before - len(gone.get(name, ()))
+
+
+def _label(name: str) -> str:
+    """A group's name without the place its layer has beside a BatchNorm of ours."""
+    return name.removesuffix(".0")
+
+
+def _count(context: Context, batch: int) -> int:
+    return sum(len(item) for item in context.training(batch, 0))
 
 
 def _batches(teacher: onnx.ModelProto, context: Context) -> list[list[Tensor]]:

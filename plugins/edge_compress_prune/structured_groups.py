@@ -7,7 +7,7 @@ the same interface. Groups that do not are left out, with the reason. How many c
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,15 @@ def cut(module: nn.Module, inputs: Sequence[Tensor], gone: Mapping[str, Sequence
 
 
 class Silence:
-    """While entered, certain channels of a group are read by nobody: the module answers as if they were cut."""
+    """While entered, certain channels of a group are read by nobody: the module answers as if they were cut.
 
-    def __init__(self, module: nn.Module, group: Group, channels: Sequence[int]) -> None:
+    ``first`` may change the weights of the readers before; all are as they were afterwards.
+    """
+
+    def __init__(
+        self, module: nn.Module, group: Group, channels: Sequence[int], first: Callable[[], None] = lambda: None
+    ) -> None:
+        self._first = first
         self._layers: list[Any] = [module.get_submodule(part.path) for part in group.readers]
         chosen = np.asarray(channels)
         self._places = [torch.from_numpy(part.places[np.isin(part.roots, chosen)]) for part in group.readers]
@@ -87,6 +93,7 @@ class Silence:
 
     def __enter__(self) -> None:
         self._kept = [layer.weight.detach().clone() for layer in self._layers]
+        self._first()
         with torch.no_grad():
             for layer, places in zip(self._layers, self._places, strict=True):
                 columns_of(layer).index_fill_(0, places, 0.0)

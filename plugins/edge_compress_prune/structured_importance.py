@@ -8,6 +8,7 @@ Theis et al. 2018 (arXiv:1801.05787). What is cut is left to ``structured_budget
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from edge_compress.graph.bridge.answers import Answer, difference
 from edge_compress.graph.bridge.training import outputs_of
 from edge_compress_prune.structured_groups import ROOTS, Group, Part, Silence, columns_of, rows_of
+from edge_compress_prune.structured_repair import Repair
 
 Array = np.ndarray[Any, Any]
 _PROBED = 0.5
@@ -30,8 +32,10 @@ def importances(
     answers: Sequence[Answer],
     how: str,
     seed: int,
+    repair: Repair,
 ) -> dict[str, Array]:
-    """By group name, one number a channel, in units of how far the answers move when the group's weaker half is silenced.
+    """By group name, one number a channel, in units of how far the answers move when the group's weaker half is silenced
+    and what reads it is repaired.
 
     ``how``: l1, l2, bn_scale, taylor or activation.
     """
@@ -39,7 +43,7 @@ def importances(
         raw = _from_activity(module, groups, batches, answers, how, seed)
     else:
         raw = {group.name: _from_weights(module, group, how) for group in groups}
-    minded = sensitivities(module, groups, raw, batches, answers)
+    minded = sensitivities(module, groups, raw, batches, answers, repair)
     return {group.name: _scaled(raw[group.name], minded[group.name]) for group in groups}
 
 
@@ -49,13 +53,15 @@ def sensitivities(
     importance: Mapping[str, Array],
     batches: Sequence[Sequence[Tensor]],
     answers: Sequence[Answer],
+    repair: Repair,
 ) -> dict[str, float]:
     """How far the answers move (see ``Answer.difference``) when the less important half of one group alone is silenced."""
     with torch.no_grad():
         wanted = [outputs_of(module.eval(), batch) for batch in batches]
         found = {}
         for group in groups:
-            with Silence(module, group, _weaker(importance[group.name])):
+            weaker = _weaker(importance[group.name])
+            with Silence(module, group, weaker, partial(repair.compensate, group, weaker)):
                 made = [outputs_of(module, batch) for batch in batches]
             moved = [float(difference(answers, ours, theirs)) for ours, theirs in zip(made, wanted, strict=True)]
             found[group.name] = sum(moved) / len(moved)
