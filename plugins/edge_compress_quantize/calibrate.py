@@ -48,12 +48,16 @@ def observe(
     return statistics
 
 
-def channel_peaks(model: onnx.ModelProto, tensors: Sequence[str], context: Context, *, samples: int) -> dict[str, Array]:
-    """The largest value of each channel (axis 1) of ``tensors``, at least 0, over at most ``samples`` calibration samples."""
+def channel_peaks(
+    model: onnx.ModelProto, tensors: Sequence[str], context: Context, *, samples: int, axis: int = 1, sizes: bool = False
+) -> dict[str, Array]:
+    """The largest value of each channel of ``tensors`` along ``axis``, at least 0, over at most ``samples`` calibration samples;
+    with ``sizes`` the largest size, negative ones included."""
     peaks: dict[str, Array] = {}
     for _, found in stream(model, tensors, context, samples=samples) if tensors else ():
         for name, values in found.items():
-            top = values.max(axis=tuple(axis for axis in range(values.ndim) if axis != 1), initial=0.0)
+            over = tuple(index for index in range(values.ndim) if index != axis % values.ndim)
+            top = (np.abs(values) if sizes else values).max(axis=over, initial=0.0)
             peaks[name] = np.maximum(peaks[name], top) if name in peaks else top
     return peaks
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_compress.plugin import Context
-from edge_compress_quantize import calibrate, equalize, mixed, storage
+from edge_compress_quantize import calibrate, equalize, mixed, smooth, storage
 from edge_compress_quantize.assembly import Assembly
 from edge_compress_quantize.canonical import canonical, restore_interface
 from edge_compress_quantize.grid import GridSettings
@@ -32,6 +32,8 @@ def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> o
     exclude = known_names(model, params.exclude)
     progress = Progress(context)
     folded = canonical(model, context.scratch)
+    if params.smooth:
+        _smoothed(folded, params, context)
     if params.equalize or (params.equalize is None and not params.per_channel):
         _equalized(folded, params, context)
     assembly = _measured(folded, exclude, params, context, progress)
@@ -50,6 +52,14 @@ def _equalized(folded: onnx.ModelProto, params: StaticParams, context: Context) 
     peaks = calibrate.channel_peaks(folded, bounded, context, samples=params.samples)
     count = equalize.equalize(folded.graph, peaks)
     context.log(f"equalised {count} pairs of layers")
+
+
+def _smoothed(folded: onnx.ModelProto, params: StaticParams, context: Context) -> None:
+    tensors = [spot.tensor for spot in smooth.spots(Wiring(folded.graph))]
+    peaks = calibrate.channel_peaks(folded, tensors, context, samples=params.samples, axis=-1, sizes=True)
+    count = smooth.smooth(folded.graph, peaks, params.smooth)
+    if count:
+        context.log(f"outliers after {count} of {len(tensors)} normalisations moved into weights")
 
 
 def _measured(

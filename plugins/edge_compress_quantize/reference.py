@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ _KEPT_BYTES = 192 << 20
 _BATCH = 8
 _TELLING = 64
 """samples; agreement over fewer is left to chance"""
+_NEARLY = 1.0
+"""dB below the best there is"""
 _BORNE = 6.0
 """dB of noise that agreement makes up for at most"""
 
@@ -64,8 +66,14 @@ class Goal:
         agrees = distance.agreement is not None and distance.agreement >= self.agreement
         return agrees and distance.decibels >= self.decibels - _BORNE
 
+    def eased(self, best: Distance) -> Goal:
+        """This goal, or a little less than ``best`` where that misses it by no more than agreement may make up for."""
+        if self.met(best) or best.decibels < self.decibels - _BORNE:
+            return self
+        return replace(self, decibels=best.decibels - _NEARLY)
+
     def __str__(self) -> str:
-        return f"{self.decibels:g} dB"
+        return f"{self.decibels:.3g} dB"
 
 
 class Reference:

@@ -56,6 +56,12 @@ class StaticParams:
         "scale channels between neighbouring layers to equal largest weights; absent: where a tensor has one weight scale",
         default=None,
     )
+    smooth: float = param(
+        "how much of the outliers after a normalisation moves into the weights of the matrix products that read it; 0: nothing",
+        default=0.5,
+        minimum=0.0,
+        maximum=1.0,
+    )
     rounding: str = param(
         "weights to the nearest integers, or to those whose errors make up for each other; auto: the latter below 8 bits",
         default="auto",
@@ -118,8 +124,10 @@ class QuantizeStatic(Strategy[StaticParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StaticParams]:
-        """Measured ranges as they are; outliers cut off; what repairs a collapse; and half the download where that holds."""
-        return [StaticParams(), StaticParams(calibration="mse"), StaticParams(mixed=True), StaticParams(bits=4, mixed=True)]
+        """Measured ranges as they are; outliers cut off; what repairs a collapse; and few bits, wider where it matters, for half
+        the download."""
+        few = StaticParams(bits=3, mixed=True, goal=17.0, agreement=0.97)
+        return [StaticParams(), StaticParams(calibration="mse"), StaticParams(mixed=True, goal=12.0), few]
 
     def bind(self, params: StaticParams, profile: DeviceProfileSpec) -> StaticParams:
         """Reduced range where 16-bit sums would saturate."""
