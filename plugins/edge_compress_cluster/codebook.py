@@ -1,7 +1,8 @@
 """k-means in one dimension: the few values that stand for many with the least squared error. Knows of no model.
 
 Lloyd's iteration (1982, doi:10.1109/TIT.1982.1056489) over sorted values, where a cluster is an interval and its sum a difference
-of running sums: each round costs a few searches, whatever the number of values. Starts between quantiles and an even spread, so nothing is random.
+of running sums: each round costs a few searches, whatever the number of values. Starts between quantiles and an even spread, so
+nothing is random.
 """
 
 from __future__ import annotations

@@ -63,12 +63,12 @@ class ClusterWeights(Strategy[ClusterParams]):
         """Only where the download counts: nothing else gets better."""
         if not profile.link.metered and profile.link.bandwidth is None:
             return []
-        return [ClusterParams(clusters=64), ClusterParams(clusters=32)]
+        return [ClusterParams(clusters=64), ClusterParams(clusters=32), ClusterParams(clusters=128)]
 
     def expect(self, model: ModelFacts, params: ClusterParams) -> Expectation:
         """A smaller download, as measured on normally distributed weights; size on disk, memory and latency stay."""
         share = min(1.0, model.weight_dtypes.get("float32", 0) / model.bytes) if model.bytes else 0.0
-        bits = 1.45 * math.log2(params.clusters) - 0.9
+        bits = 1.25 * math.log2(params.clusters) - 0.1
         return Expectation(bytes=1.0, download=1 - share * (1 - bits / _FLOAT_BITS), latency=1.0, memory=1.0)
 
     def apply(self, model: onnx.ModelProto, params: ClusterParams, context: Context) -> onnx.ModelProto:
