@@ -48,6 +48,8 @@ class Latency:
     """median over interleaved rounds in one process, so that it holds while the machine's speed drifts"""
     cpu_seconds: float | None = None
     """processor time of one inference, all threads"""
+    cpu_ratio: float | None = None
+    """processor time beside the original's, from the same interleaved rounds"""
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def figure(measurement: Measurement, objective: str) -> float:
     without declared watts follows processor time, to which it is proportional."""
     if objective == "size" or measurement.latency is None:
         return float(measurement.bytes)
-    if objective == "energy" and measurement.latency.cpu_seconds is not None:
-        return measurement.latency.cpu_seconds
+    if objective == "energy" and measurement.latency.cpu_ratio is not None:
+        return measurement.latency.cpu_ratio
     ratio = measurement.latency.ratio_to_float
     return ratio if ratio is not None else measurement.latency.p50
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep
 
-_MOST_CANDIDATES = 24
+_MOST_CHEAP = 16
+_MOST_TRAINED = 12
+_PRECISIONS_PER_STRUCTURE = 2
 _NEAREST_KEPT = 2
 
 
@@ -86,8 +88,8 @@ class Plan:
 def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
     """Every pipeline that the proposals allow: the original; the graph stage; then at most one proposal of each later stage.
 
-    Every smaller structure is also tried with the first precision of each strategy, since the structure is computed once for all
-    of them; other pairs of lossy stages are limited to the first proposals of each, which are the most promising by contract.
+    Every smaller structure is also tried with the smallest precisions, since the structure is computed once for all of them;
+    other pairs of lossy stages are limited to the first proposals of each strategy, which are the most promising by contract.
     """
     usable = [item for item in proposals if not item.refused]
     by_stage = {
@@ -99,8 +101,10 @@ def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
         found.append(prefix)
     for stage in ("structure", "sparsity", "precision"):
         found += [(*prefix, item) for item in by_stage[stage]]
-    thinner = by_stage["structure"] + _first_of_each(by_stage["sparsity"])
-    found += [(*prefix, thin, exact) for thin in thinner for exact in _first_of_each(by_stage["precision"])]
+    precisions = _first_of_each(by_stage["precision"])
+    smallest = sorted(precisions, key=lambda item: (item.latency_ratio, item.bytes_ratio))[:_PRECISIONS_PER_STRUCTURE]
+    found += [(*prefix, cut, exact) for cut in by_stage["structure"] for exact in smallest]
+    found += [(*prefix, thin, exact) for thin in _first_of_each(by_stage["sparsity"]) for exact in precisions]
     return found
 
 
@@ -130,19 +134,31 @@ def draw_up(
             lost.append((verdict[0], candidate, verdict[1]))
     kept.sort(key=lambda item: item[0])
     lost.sort(key=lambda item: item[0])
-    candidates = [candidate for _, candidate in kept[:_MOST_CANDIDATES]]
+    cheap = [candidate for _, candidate in kept if not candidate.trains]
+    trained = [candidate for _, candidate in kept if candidate.trains]
+    candidates = [*_most(cheap, _MOST_CHEAP), *_most(trained, _MOST_TRAINED)]
     if not candidates:
-        near = [candidate for far, candidate, _ in lost if far < float("inf")]
-        candidates = near[:_NEAREST_KEPT]
-        # Cutting a structure may turn out to be impossible: one that cuts none makes sure that something is made.
-        candidates += [one for one in near if not one.cuts and all(kept.cuts for kept in candidates)][:1]
+        candidates = _nearest([candidate for far, candidate, _ in lost if far < float("inf")])
     refusals = [Refusal((item.step,), item.refused) for item in refused]
     refusals += [Refusal(one.steps, why, one.predicted) for _, one, why in lost if not _among(one.steps, candidates)]
-    refusals += [
-        Refusal(one.steps, f"only the {_MOST_CANDIDATES} most promising are tried", one.predicted)
-        for _, one in kept[_MOST_CANDIDATES:]
-    ]
+    too_many = f"only the {_MOST_CHEAP} most promising are tried, and {_MOST_TRAINED} of those that train"
+    refusals += [Refusal(one.steps, too_many, one.predicted) for _, one in kept if not _among(one.steps, candidates)]
     return Plan(model, profile, objective, tuple(candidates), tuple(refusals))
+
+
+def _most(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """At most ``count`` in their order; pipelines of several lossy steps give way before single steps do."""
+    lossy = [len(one.steps) - any(step.strategy.startswith("graph.") for step in one.steps) for one in candidates]
+    by_worth = sorted(range(len(candidates)), key=lambda index: (lossy[index] > 1, index))
+    return [candidates[index] for index in sorted(by_worth[:count])]
+
+
+def _nearest(hopeless: Sequence[Candidate]) -> list[Candidate]:
+    """Of pipelines that are predicted to miss the goals, the nearest: none that trains, which is no time well spent on a lost
+    cause, and one that cuts no structure, since cutting may turn out to be impossible."""
+    near = [one for one in hopeless if not one.trains] or list(hopeless)
+    kept = near[:_NEAREST_KEPT]
+    return kept + [one for one in near if not one.cuts and all(other.cuts for other in kept)][:1]
 
 
 def _first_of_each(proposals: Sequence[Proposal]) -> list[Proposal]:

@@ -115,7 +115,7 @@ class JobQueue:
             self._wake.clear()
             try:
                 await self._hand_out()
-            except EdgeCompressError as error:
+            except Exception as error:  # a queue that ends would leave every later job waiting for ever
                 _log.warning("cannot read the job queue, will try again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
@@ -136,7 +136,7 @@ class JobQueue:
                 await self._work(name, self._stops[name])
             for old in await asyncio.to_thread(outdated, self._store, self._settings.kept):
                 await asyncio.to_thread(forget, self._store, old)
-        except EdgeCompressError as error:
+        except Exception as error:  # a job that is not noted is begun again, whatever broke
             _log.warning("job %s could not be noted, will try again: %s", name, error)
             await asyncio.sleep(0 if self._closing else _RETRY_SECONDS)
         finally:

@@ -71,7 +71,7 @@ class CandidateRunner:
         """The float original in the target's format, with its quality."""
         if self._baseline is None:
             made = self._convert(ORIGINAL, model_digest(self._request.model), run)
-            self._baseline = Measurement(made["sha256"], made["bytes"], quality=self._quality(made["sha256"], None, run))
+            self._baseline = Measurement(made["sha256"], made["bytes"], quality=self._quality(made, None, run))
         return self._baseline
 
     def attempt(self, candidate: Candidate, run: Run) -> Tried:
@@ -85,7 +85,7 @@ class CandidateRunner:
                 diagnosis += value.get("diagnosis", ())
             made = self._convert(candidate, sha256, run)
             reference = self.baseline(run).quality
-            quality = self._quality(made["sha256"], reference, run)
+            quality = self._quality(made, reference, run)
             download = packed_bytes(self._store.blobs.path(made["sha256"]))
             measured = Measurement(made["sha256"], made["bytes"], download, quality)
             return Tried(candidate, measurement=measured, log=tuple(diagnosis))
@@ -202,7 +202,9 @@ class CandidateRunner:
         }
         return self._steps.result(Work("convert", decides, arguments, self._settings.step), run)
 
-    def _quality(self, sha256: str, reference: Quality | None, run: Run) -> Quality:
+    def _quality(self, made: Mapping[str, Any], reference: Quality | None, run: Run) -> Quality:
+        sha256 = made["sha256"]
+        batch_size = self._batch_size(made["facts"].get("ops", {}))
         metric = self._registry.quality_metric(self._metric)
         plugin = self._registry.plugin_of("quality metric", self._metric)
         baseline = sha256 if reference is None or self._baseline is None else self._baseline.sha256
@@ -211,6 +213,7 @@ class CandidateRunner:
             "artifact": sha256,
             "reference": baseline if metric.needs_reference else "",
             "metric": [self._metric, record.distribution, record.version],
+            "one_by_one": batch_size == 1,
             **self._data_key(self._role),
             **self._target_key(),
         }
@@ -221,7 +224,7 @@ class CandidateRunner:
             "artifact": self._path(sha256),
             "reference": self._path(baseline),
             "samples": self._source(self._role),
-            "batch_size": self._batch_size(),
+            "batch_size": batch_size,
             "count": self._samples,
         }
         value = self._steps.result(Work("quality", decides, arguments, self._settings.step), run)
@@ -242,7 +245,13 @@ class CandidateRunner:
                 self._store.put_step(self._latency_key(sha256), timed[sha256])
                 known[sha256] = timed[sha256]
         return {
-            sha256: Latency(value["p50"], value["p95"], ratio_to_float=value["ratio_to_float"], cpu_seconds=value["cpu_seconds"])
+            sha256: Latency(
+                value["p50"],
+                value["p95"],
+                ratio_to_float=value["ratio_to_float"],
+                cpu_seconds=value["cpu_seconds"],
+                cpu_ratio=value.get("cpu_ratio"),
+            )
             for sha256, value in known.items()
             if value is not None
         }
@@ -279,8 +288,9 @@ class CandidateRunner:
         value = self._steps.result(Work("memory", decides, arguments, self._settings.step), run)
         return int(value["peak_memory_bytes"])
 
-    def _batch_size(self) -> int:
-        if not self.facts.batch_free:
+    def _batch_size(self, ops: Mapping[str, int]) -> int:
+        """Samples at a time: one where a batch would share what each sample has for itself on a device, such as its range."""
+        if not self.facts.batch_free or "DynamicQuantizeLinear" in ops:
             return 1
         one = max(self.facts.peak_activation_bytes, 1)
         return max(1, min(64, _BATCH_BYTES // one))

@@ -140,6 +140,7 @@ class _Timed:
             "p95": float(np.quantile(self._seconds, 0.95)),
             "cpu_seconds": self._cpu / len(self._seconds),
             "ratio_to_float": statistics.median(ratios),
+            "cpu_ratio": (self._cpu / len(self._seconds)) / max(baseline._cpu / len(baseline._seconds), 1e-9),
         }
 
 
