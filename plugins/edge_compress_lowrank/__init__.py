@@ -2,9 +2,10 @@
 
 lowrank.svd   a layer becomes two or three thinner ones in a row: fewer multiplications and fewer weights
 
-How it flows through the modules: ``layers`` finds what can be factored, ``moments`` streams calibration data through the model,
-``factors`` does the linear algebra of each way to split a layer, ``ranks`` decides which way and how thin, ``rewrite`` writes
-the graph.
+How it flows through the modules: ``factorise`` leads; ``layers`` finds what can be split (``window``: how a convolution moves),
+``moments`` streams calibration data through the model (``session``: how it is run), ``factors`` does the linear algebra of each
+way to split a layer, ``probe`` measures what a split does to the model's outputs, ``ranks`` decides which way and how thin,
+``rewrite`` writes the graph.
 """
 
 from __future__ import annotations
