@@ -94,7 +94,7 @@ def _refined(assembly: Assembly, params: StaticParams, context: Context, progres
 def _repaired(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> mixed.Choice:
     """The layers to keep higher that the outputs need."""
     effort = mixed.effort(assembly)
-    truth = Reference(assembly.model, context, samples=min(effort.checked, params.samples))
+    truth = Reference(assembly.model, context, samples=effort.checked, among=params.samples)
     goal = Goal(params.goal, params.agreement)
     return mixed.choose(assembly, truth, goal, effort, per=params.cost, progress=progress.phase(0.4), log=context.log)
 

@@ -27,15 +27,19 @@ _ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of the rows a layer multiplies: ``mean`` (groups, K) and ``second`` (groups, K, K), both averages; float64."""
+    """Of the ``rows`` a layer multiplies: ``mean`` (groups, K) and ``second`` (groups, K, K), both averages; float64."""
 
     mean: Array
     second: Array
+    rows: int
 
-    @property
-    def covariance(self) -> Array:
-        """The second moment about the mean."""
-        return np.asarray(self.second - self.mean[:, :, None] * self.mean[:, None, :])
+    def trusted(self, *, about_mean: bool) -> Array:
+        """The second moment, about the mean or not, with what few rows say of pairs of columns taken for chance: shrunken
+        towards its diagonal (Ledoit and Wolf 2004) by K / (K + rows)."""
+        whole = self.second - self.mean[:, :, None] * self.mean[:, None, :] if about_mean else self.second
+        length = whole.shape[1]
+        kept = self.rows / (length + self.rows)
+        return np.asarray(whole * (kept + (1 - kept) * np.eye(length)))
 
 
 def layer_moments(
@@ -78,7 +82,7 @@ class _Sum:
         """The averages."""
         assert self._first is not None
         assert self._second is not None
-        return Moments(self._first / self._rows, self._second.astype(np.float64) / self._rows)
+        return Moments(self._first / self._rows, self._second.astype(np.float64) / self._rows, self._rows)
 
 
 def _parts(layers: Sequence[Layer]) -> list[list[Layer]]:

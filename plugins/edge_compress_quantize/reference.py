@@ -9,6 +9,7 @@ sample; how much noise a network bears depends on how near its classes are, and 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +24,7 @@ from edge_compress_quantize.canonical import quiet_options
 Array = np.ndarray[Any, Any]
 
 _KEPT_BYTES = 192 << 20
-"""inputs and outputs of all samples together"""
+"""inputs of all samples together"""
 _BATCH = 8
 _TELLING = 64
 """samples; agreement over fewer is left to chance"""
@@ -77,21 +78,14 @@ class Goal:
 
 
 class Reference:
-    """At most ``samples`` calibration samples with the float outputs of ``model``, fewer where they would fill memory."""
+    """The last ``samples`` of the first ``among`` calibration samples with the float outputs of ``model``; fewer where they would
+    fill memory. The last, because what is judged here was fitted to the first."""
 
-    def __init__(self, model: onnx.ModelProto, context: Context, *, samples: int) -> None:
+    def __init__(self, model: onnx.ModelProto, context: Context, *, samples: int, among: int) -> None:
         self._threads = context.limits.threads
+        self._fed = _last(context, samples, among)
         runner = self._session(model)
-        self._fed: list[Mapping[str, Array]] = []
-        self._wanted: list[list[Array]] = []
-        held = 0
-        for batch in context.calibration(batch_size=_BATCH, limit=samples):
-            outputs = [np.asarray(value) for value in runner.run(None, dict(batch.inputs))]
-            held += sum(value.nbytes for value in (*batch.inputs.values(), *outputs))
-            if self._fed and held > _KEPT_BYTES:
-                break
-            self._fed.append(batch.inputs)
-            self._wanted.append(outputs)
+        self._wanted = [[np.asarray(value) for value in runner.run(None, dict(inputs))] for inputs in self._fed]
 
     def distance(self, model: onnx.ModelProto, *, samples: int | None = None) -> Distance:
         """How far ``model`` is over all samples, or the first batches that hold ``samples``."""
@@ -112,6 +106,18 @@ class Reference:
         options = quiet_options(self._threads)
         options.enable_cpu_mem_arena = False
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _last(context: Context, samples: int, among: int) -> list[Mapping[str, Array]]:
+    """The inputs of the last whole batches that hold ``samples`` or a little more, and fit memory."""
+    kept: deque[tuple[int, int, Mapping[str, Array]]] = deque()
+    for batch in context.calibration(batch_size=_BATCH, limit=among):
+        kept.append((len(batch), sum(value.nbytes for value in batch.inputs.values()), batch.inputs))
+        while len(kept) > 1 and (
+            sum(item[0] for item in kept) - kept[0][0] >= samples or sum(item[1] for item in kept) > _KEPT_BYTES
+        ):
+            kept.popleft()
+    return [inputs for _, _, inputs in kept]
 
 
 def _columns(rows: list[list[Array]]) -> list[list[Array]]:

@@ -39,7 +39,7 @@ def refine(
         kernel = assembly.kernels.get(layer.weight, nearest[layer.weight])
         corrected = correct and layer.node.op_type != "MatMul"
         if compensate and alone:
-            kernel = _compensated(layer, kernel, moments.covariance if corrected else moments.second)
+            kernel = _compensated(layer, kernel, moments.trusted(about_mean=corrected))
         assembly.kernels[layer.weight] = kernel
         if corrected:
             assembly.biases[layer.key] = _corrected(layer, kernel, moments)
