@@ -119,7 +119,7 @@ class PruneStructured(Strategy[StructuredParams]):
         from edge_compress_prune.structured_cut import thin
 
         imported = to_torch(model)
-        trained = thin(imported.module, _wish(params), _course(params), context, params.effort)
+        trained = thin(imported, _wish(params), _course(params), context, params.effort)
         if trained is not None:
             context.log(f"agreement with the original {trained.before:.1%} -> {trained.agreement:.1%} in {trained.steps} batches")
         return to_onnx(imported, model)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import onnx
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from edge_compress.graph.bridge.answers import read_answers
+from edge_compress.graph.bridge.importer import Imported
 from edge_compress.graph.bridge.norms import fold, unfold
 from edge_compress.graph.bridge.teacher import Teacher
 from edge_compress.graph.bridge.training import Course, Trained, fine_tune
@@ -49,12 +50,12 @@ class Wish:
     exclude: tuple[str, ...] = ()
 
 
-def thin(module: fx.GraphModule, wish: Wish, course: Course, context: Context, effort: float) -> Trained | None:
-    """Cut and train ``module`` in place; None where no training was asked for. Raises ValueError where nothing can be cut.
+def thin(imported: Imported, wish: Wish, course: Course, context: Context, effort: float) -> Trained | None:
+    """Cut and train a module in place; None where no training was asked for. Raises ValueError where nothing can be cut.
 
     Where ``course.epochs`` is below 0 they follow from ``effort``, in 10^12 multiply-accumulates of the original.
     """
-    cutter = _Cutter(module, wish, context)
+    module, cutter = imported.module, _Cutter(imported, wish, context)
     if course.epochs < 0:
         course = replace(course, epochs=affordable(effort, cutter.macs, _count(context, course.batch)))
     rounds = targets(wish.schedule, wish.rounds, wish.left)
@@ -94,12 +95,12 @@ def spans(epochs: float, rounds: int) -> list[float]:
 class _Cutter:
     """Keeps what a module was before the first cut."""
 
-    def __init__(self, module: fx.GraphModule, wish: Wish, context: Context) -> None:
-        self._module, self._wish, self._context = module, wish, context
+    def __init__(self, imported: Imported, wish: Wish, context: Context) -> None:
+        self._module, self._wish, self._context = imported.module, wish, context
         teacher = context.teacher()
         self._batches = _batches(teacher, context)
-        unfold(module, self._batches)
-        self._few = [item[:2] for item in self._batches[0]]
+        unfold(self._module, self._batches)
+        self._few = [item[:2] if imported.free_batch else item for item in self._batches[0]]
         asked = Teacher(teacher, threads=max(1, context.limits.threads))
         told = [asked.answer(batch)[0] for batch in self._batches]
         self._answers = read_answers([torch.cat(parts) for parts in zip(*told, strict=True)])
@@ -108,7 +109,7 @@ class _Cutter:
             raise ValueError("no group of channels can be cut from this model")
         self._channels = {group.name: group.channels for group in self._groups}
         self._whole = self._cost()
-        self.macs = sum(costs_of(module, self._few, "macs").values())
+        self.macs = sum(costs_of(self._module, self._few, "macs").values())
 
     def cut_to(self, left: float) -> None:
         """Cut until this share of the original cost is left, as far as the groups allow."""

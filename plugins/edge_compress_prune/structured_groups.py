@@ -145,8 +145,8 @@ def _objection(group: Group, module: nn.Module, inputs: Sequence[Tensor]) -> str
         layer: Any = module.get_submodule(part.path)
         if isinstance(layer, (*CONVS, *TURNED)) and layer.groups > 1 and not is_depthwise(layer):
             return f"{part.path} is a convolution in {layer.groups} groups"
-        if len(part.places) % group.channels:
-            return f"its {group.channels} channels do not fit the {len(part.places)} of {part.path}"
+        if part.reads and len(set(np.bincount(part.roots, minlength=group.channels))) > 1:
+            return f"{part.path} reads some of them more often than others"
     gone = list(range(0, group.channels, 3))
     try:
         with torch.no_grad(), Silence(module, group, gone):

@@ -28,6 +28,12 @@ from edge_compress.graph.bridge.teacher import Teacher
 _HELD_OUT = 512
 _OF_THE_LIMIT = 0.8
 """share of the step's time after which training ends with the best so far, so that there is time to write it"""
+_LONGEST = 5.0
+"""length that gradients are cut down to"""
+_FEW = 8
+"""samples of a batch under which its statistics mean nothing"""
+_EPOCHS_APART = 1000
+"""between the numbers of the epochs of one round and the next, so that each has shuffles of its own"""
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -144,6 +150,8 @@ class _Session:
         self._wanted = [teacher.answer(item)[0] for item in self._held]
         self._answers = read_answers([torch.cat(parts) for parts in zip(*self._wanted, strict=True)])
         self._variety = find_variety(teacher, self._answers, [torch.cat(parts) for parts in zip(*self._held, strict=True)])
+        self._gathered = max(1, course.batch // _FEW) if len(self._held[0][0]) < _FEW else 1
+        """batches whose gradients make one step: several where the model fixes a small batch"""
         self._taps = Taps(student, course.features)
         self._best = _Best()
 
@@ -165,12 +173,14 @@ class _Session:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total, self._course.warmup))
         started, done = time.monotonic(), 0
         for epoch in range(-(-total // per_epoch)):
-            self._student.train()
+            self._train_mode()
             random = np.random.default_rng([self._context.seed, self._round, epoch])
-            for batch in self._context.training(self._course.batch, epoch + 1000 * self._round):
-                loss = self._learn(batch, optimizer, random)
-                schedule.step()
+            for batch in self._context.training(self._course.batch, epoch + _EPOCHS_APART * self._round):
+                loss = self._learn(batch, random)
                 done += 1
+                if done % self._gathered == 0 or done == total:
+                    _step(optimizer)
+                schedule.step()
                 self._tell(done, total, loss)
                 if done == total:
                     break
@@ -180,11 +190,18 @@ class _Session:
                 break
         return done
 
+    def _train_mode(self) -> None:
+        """Batches too small to have statistics leave those of BatchNorm layers as they are."""
+        self._student.train()
+        for item in self._student.modules() if self._gathered > 1 else ():
+            if isinstance(item, _NORMS):
+                item.eval()
+
     def _allowed(self) -> float:
         """Seconds for this part of the step."""
         return self._context.limits.seconds * _OF_THE_LIMIT * (self._span[1] - self._span[0])
 
-    def _learn(self, batch: Batch, optimizer: torch.optim.Optimizer, random: np.random.Generator) -> float:
+    def _learn(self, batch: Batch, random: np.random.Generator) -> float:
         inputs = [self._variety.vary(item, random) for item in self._teacher.tensors(batch.inputs)]
         if self._course.mix:
             inputs = mixed(inputs, self._course.mix, random)
@@ -192,10 +209,7 @@ class _Session:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ValueError(f"training diverged: the loss is {value}; expected a smaller lr than {self._course.lr}")
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._student.parameters(), 5.0)
-        optimizer.step()
+        (loss / self._gathered).backward()
         return value
 
     def _loss(self, inputs: Sequence[Tensor], labels: Any) -> Tensor:
@@ -252,6 +266,12 @@ def outputs_of(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The module's outputs as a list, also where there is one."""
     made = module(*inputs)
     return list(made) if isinstance(made, (tuple, list)) else [made]
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    nn.utils.clip_grad_norm_([item for group in optimizer.param_groups for item in group["params"]], _LONGEST)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _optimizer(student: nn.Module, course: Course) -> torch.optim.Optimizer:
