@@ -103,8 +103,11 @@ class PruneStructured(Strategy[StructuredParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StructuredParams]:
-        """Half of the arithmetic, half of the weights, and a third of the arithmetic."""
-        return [StructuredParams(macs=0.5), StructuredParams(weights=0.45), StructuredParams(macs=0.33)]
+        """Half of the arithmetic, under half of the weights, and three quarters of the arithmetic for models with little to spare.
+
+        On one core of the machine of decision 0003 each trains a network of the size of ResNet-20 for about five minutes.
+        """
+        return [StructuredParams(macs=0.5), StructuredParams(weights=0.47), StructuredParams(macs=0.75)]
 
     def expect(self, model: ModelFacts, params: StructuredParams) -> Expectation:
         """Where both sides of a layer are cut alike, its weights and arithmetic fall by the square of the channels' share."""

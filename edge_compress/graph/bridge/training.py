@@ -27,7 +27,9 @@ from edge_compress.graph.bridge.teacher import Teacher
 
 _HELD_OUT = 512
 _OF_THE_LIMIT = 0.8
-"""share of the step's time after which training ends with the best so far, so that there is time to write it"""
+"""share of the step's time that training may take, so that there is time for the cut before and for writing after"""
+_LOOK = 10
+"""batches between looks at the clock"""
 _LONGEST = 5.0
 """length that gradients are cut down to"""
 _FEW = 8
@@ -106,7 +108,7 @@ class Trained:
     before: float
     steps: int
     complete: bool
-    """False: the step's time ended first, and the best until then was kept"""
+    """False: the step's time was too short for all, and there were fewer batches"""
 
 
 def fine_tune(
@@ -154,41 +156,51 @@ class _Session:
         """batches whose gradients make one step: several where the model fixes a small batch"""
         self._taps = Taps(student, course.features)
         self._best = _Best()
+        self._total = self._done = 0
+        self._started = time.monotonic()
 
     def run(self) -> Trained:
         """Train, keeping the best."""
         self._student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what torch's kernels are fastest with
         before = self._judge()[1]
         per_epoch = sum(1 for _ in self._context.training(self._course.batch, 0))
-        total = max(1, round(self._course.epochs * per_epoch))
-        done = self._steps(total, per_epoch)
+        wanted = self._total = max(1, round(self._course.epochs * per_epoch))
+        self._steps(per_epoch)
         self._student.load_state_dict(self._best.weights)
         if self._course.recalibrate:
             self._recalibrate()
         self._student.eval()
-        return Trained(self._best.agreement, before, done, done == total)
+        return Trained(self._best.agreement, before, self._done, self._total == wanted)
 
-    def _steps(self, total: int, per_epoch: int) -> int:
+    def _steps(self, per_epoch: int) -> None:
         optimizer = _optimizer(self._student, self._course)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total, self._course.warmup))
-        started, done = time.monotonic(), 0
-        for epoch in range(-(-total // per_epoch)):
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self._total, self._course.warmup))
+        for epoch in range(-(-self._total // per_epoch)):
             self._train_mode()
             random = np.random.default_rng([self._context.seed, self._round, epoch])
             for batch in self._context.training(self._course.batch, epoch + _EPOCHS_APART * self._round):
                 loss = self._learn(batch, random)
-                done += 1
-                if done % self._gathered == 0 or done == total:
+                self._done += 1
+                if self._done % self._gathered == 0 or self._done == self._total:
                     _step(optimizer)
                 schedule.step()
-                self._tell(done, total, loss)
-                if done == total:
+                self._tell(loss)
+                self._keep_to_time()
+                if self._done >= self._total:
                     break
             self._judge()
-            if done < total and time.monotonic() - started > self._allowed():
-                self._context.log(f"diagnosis: training stopped after {done} of {total} batches: the step's time ended")
+            if self._done >= self._total:
                 break
-        return done
+
+    def _keep_to_time(self) -> None:
+        """Where the batches left would take longer than there is, fewer are left, so that the rate still falls to its end."""
+        if self._done % _LOOK or self._done >= self._total:
+            return
+        spent, allowed = time.monotonic() - self._started, self._allowed()
+        fits = max(self._done + 1, int(self._done * allowed / max(spent, 1e-9)))
+        if fits < self._total:
+            self._context.log(f"diagnosis: training is cut from {self._total} to {fits} batches: the step's time ends")
+            self._total = fits
 
     def _train_mode(self) -> None:
         """Batches too small to have statistics leave those of BatchNorm layers as they are."""
@@ -248,10 +260,10 @@ class _Session:
         for item, momentum in zip(norms, kept, strict=True):
             item.momentum = momentum
 
-    def _tell(self, done: int, total: int, loss: float) -> None:
+    def _tell(self, loss: float) -> None:
         low, high = self._span
-        message = f"batch {done} of {total}, loss {loss:.3f}, agreement {self._best.agreement:.1%}"
-        self._context.progress(low + (high - low) * done / total, message)
+        message = f"batch {self._done} of {self._total}, loss {loss:.3f}, agreement {self._best.agreement:.1%}"
+        self._context.progress(low + (high - low) * self._done / self._total, message)
 
 
 def rate(step: int, total: int, warmup: float) -> float:
