@@ -28,7 +28,7 @@ _KEPT_BYTES = 192 << 20
 _BATCH = 8
 _TELLING = 64
 """samples; agreement over fewer is left to chance"""
-_NEARLY = 1.0
+_NEARLY = 2.0
 """dB below the best there is"""
 _BORNE = 6.0
 """dB of noise that agreement makes up for at most"""
@@ -71,7 +71,8 @@ class Goal:
         """This goal, or a little less than ``best`` where that misses it by no more than agreement may make up for."""
         if self.met(best) or best.decibels < self.decibels - _BORNE:
             return self
-        return replace(self, decibels=best.decibels - _NEARLY)
+        agreement = self.agreement if best.agreement is None else min(self.agreement, best.agreement)
+        return replace(self, decibels=best.decibels - _NEARLY, agreement=agreement)
 
     def __str__(self) -> str:
         return f"{self.decibels:.3g} dB"

@@ -57,7 +57,8 @@ def test_agreement_makes_up_for_a_little_noise_only(distance: Distance, met: boo
 
 def test_a_goal_is_eased_only_where_the_best_is_near() -> None:
     goal = Goal(15.0, 0.95)
-    assert goal.eased(Distance(0.05)).decibels == pytest.approx(12.0, abs=0.1)
+    assert goal.eased(Distance(0.05)).decibels == pytest.approx(11.0, abs=0.1)
+    assert goal.eased(Distance(0.05, 0.9)).agreement == 0.9
     assert goal.eased(Distance(0.5)) is goal
     assert goal.eased(Distance(0.001)) is goal
 
