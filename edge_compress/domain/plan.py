@@ -8,8 +8,8 @@ from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep
 
-_MOST_CHEAP = 16
-_MOST_TRAINED = 12
+_MOST_CHEAP = 12
+_MOST_TRAINED = 8
 _PRECISIONS_PER_STRUCTURE = 2
 _NEAREST_KEPT = 2
 

@@ -59,7 +59,7 @@ class WorkerSettings:
     check: ChildLimits = ChildLimits(seconds=120)
     propose: ChildLimits = ChildLimits(seconds=30, memory_bytes=2 * 2**30)
     max_model_bytes: int = 2 * 2**30
-    timing_seconds: float = 0.8
+    timing_seconds: float = 0.4
     golden_samples: int = 4
 
 
