@@ -54,7 +54,9 @@ class StructuredParams:
     )  # fmt: skip
     schedule: str = param("cut at once, in equal steps, or by the cubic schedule", default="one-shot",
         choices=("one-shot", "iterative", "agp"))  # fmt: skip
-    rounds: int = param("steps of the schedule, with training after each", default=3, minimum=1, maximum=20)
+    rounds: int = param(
+        "steps of the schedule, with training after each", default=3, minimum=1, maximum=20, unit="rounds"
+    )  # fmt: skip
     epochs: float | None = param(
         "training after the cuts, all together; absent: as many as effort allows, from 1 to 100",
         default=None, minimum=0.0, maximum=1000.0, unit="epochs",
@@ -63,7 +65,7 @@ class StructuredParams:
         "what training may cost: multiply-accumulates of the original over the samples it sees",
         default=3.5, minimum=0.01, maximum=1e6, unit="10^12 multiply-accumulates",
     )  # fmt: skip
-    batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096)
+    batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096, unit="samples")
     lr: float = param("highest learning rate", default=2e-3, minimum=1e-7, maximum=1.0)
     optimizer: str = param("what takes the steps", default="adamw", choices=("adamw", "sgd"))
     temperature: float = param("softness of the teacher's answers", default=4.0, minimum=0.1, maximum=100.0)
@@ -103,7 +105,7 @@ class PruneStructured(Strategy[StructuredParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StructuredParams]:
-        """Half of the arithmetic, under half of the weights, and three quarters of the arithmetic for models with little to spare.
+        """Half of the arithmetic, under half of the weights, and three quarters of the arithmetic for models already small.
 
         On one core of the machine of decision 0003 each trains a network of the size of ResNet-20 for about five minutes.
         """
