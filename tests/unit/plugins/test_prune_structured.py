@@ -107,8 +107,8 @@ def test_channels_are_multiples_and_excluded_groups_stay_whole(digits: Digits) -
 
 def test_labels_and_features_can_be_learnt_from_too(digits: Digits) -> None:
     inner = next(node.output[0] for node in onnx.load(NETWORK).graph.node if node.op_type == "Relu")
-    plain = pruned(digits, weights=0.6, epochs=0.3)
-    taught = pruned(digits, weights=0.6, epochs=0.3, label_weight=0.3, features=(inner,))
+    plain = pruned(digits, weights=0.3, most=0.9, epochs=1, batch=16)
+    taught = pruned(digits, weights=0.3, most=0.9, epochs=1, batch=16, label_weight=0.3, features=(inner,))
     assert plain.SerializeToString() != taught.SerializeToString()
     assert digits.top1(taught) > 0.8
 
