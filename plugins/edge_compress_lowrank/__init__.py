@@ -3,9 +3,9 @@
 lowrank.svd   a layer becomes two or three thinner ones in a row: fewer multiplications and fewer weights
 
 How it flows through the modules: ``factorise`` leads; ``layers`` finds what can be split (``window``: how a convolution moves),
-``moments`` streams calibration data through the model (``session``: how it is run), ``factors`` does the linear algebra of each
-way to split a layer, ``probe`` measures what a split does to the model's outputs, ``ranks`` decides which way and how thin,
-``rewrite`` writes the graph.
+``moments`` streams calibration data through the model (``session``: how it is run), ``ways`` has the linear algebra of each way
+to split a layer and ``factors`` completes a split, ``probe`` measures what a split does to the model's outputs, ``ranks`` decides
+which way and how thin, ``rewrite`` writes the graph.
 """
 
 from __future__ import annotations

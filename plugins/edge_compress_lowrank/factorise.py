@@ -12,13 +12,14 @@ import onnx
 
 from edge_compress.graph.tidy import tidied
 from edge_compress.plugin import Context
-from edge_compress_lowrank.factors import WAYS, Split, output_energy, split
+from edge_compress_lowrank.factors import Split, output_energy, split
 from edge_compress_lowrank.layers import Layer, find_layers
 from edge_compress_lowrank.moments import Moment, observe
-from edge_compress_lowrank.probe import Probe
+from edge_compress_lowrank.probe import HELD_OUT, Probe
 from edge_compress_lowrank.ranks import Choice, by_energy, by_ratio, may_pay, menu
 from edge_compress_lowrank.rewrite import rewrite
 from edge_compress_lowrank.svd import SvdParams
+from edge_compress_lowrank.ways import WAYS
 
 _OLDEST_IR = 4
 """the first in which a constant need not be listed as an input"""
@@ -78,7 +79,7 @@ def _menus(
 
 def _moments(model: onnx.ModelProto, layers: list[Layer], params: SvdParams, context: Context) -> Iterable[tuple[Layer, Moment]]:
     if params.whiten:
-        return observe(model, layers, context, params.samples)
+        return observe(model, layers, context, params.samples, HELD_OUT)
     return ((layer, Moment.unknown(layer.matrix.shape[1])) for layer in layers)
 
 

@@ -92,8 +92,11 @@ def shrunk(square: Array, count: int) -> Array:
     return result
 
 
-def observe(model: onnx.ModelProto, layers: Sequence[Layer], context: Context, samples: int) -> Iterator[tuple[Layer, Moment]]:
-    """The moment of each layer's input over at most ``samples`` calibration samples, a few layers at a time.
+def observe(
+    model: onnx.ModelProto, layers: Sequence[Layer], context: Context, samples: int, skipped: int = 0
+) -> Iterator[tuple[Layer, Moment]]:
+    """The moment of each layer's input over at most ``samples`` calibration samples after the first ``skipped`` (see
+    ``session.activations``), a few layers at a time.
 
     Raises ValueError when there is no data or an input is not finite, naming the layer.
     """
@@ -103,7 +106,7 @@ def observe(model: onnx.ModelProto, layers: Sequence[Layer], context: Context, s
         counts = {layer.key: -(-_PATCHES_PER_VALUE * layer.matrix.shape[1] // samples) for layer in group}
         draw = np.random.default_rng(context.seed)
         inputs = list(dict.fromkeys(layer.node.input[0] for layer in group))
-        for batch in activations(model, inputs, context, samples):
+        for batch in activations(model, inputs, context, samples, skipped):
             for layer in group:
                 _add(sums[layer.key], layer, batch[layer.node.input[0]], counts[layer.key], draw)
         yield from ((layer, sums.pop(layer.key).moment(centred=layer.takes_bias)) for layer in group)

@@ -1,7 +1,7 @@
 """How much a split of one layer moves the outputs of the whole model: measured, not assumed.
 
-One layer at a time, on a few calibration samples; a layer's harm at other ranks follows in proportion to what its own output
-loses, which holds for small errors. Leaves which split to choose to ``ranks``.
+One layer at a time, on a few calibration samples that no factor was fitted to (``HELD_OUT``). Leaves which splits are measured,
+and what follows for others, to ``ranks``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from edge_compress_lowrank.session import quiet
 
 Array = np.ndarray[Any, Any]
 
-_SAMPLES = 32
+HELD_OUT = 32
+"""samples at the start of the data that only the probe looks at, where there are twice as many and more"""
 _BATCH = 16
 
 
@@ -29,13 +30,13 @@ class Probe:
 
     def __init__(self, model: onnx.ModelProto, context: Context) -> None:
         self._model, self._threads = model, context.limits.threads
-        self._batches = list(context.calibration(batch_size=_BATCH, limit=_SAMPLES))
+        self._batches = list(context.calibration(batch_size=_BATCH, limit=HELD_OUT))
         if not self._batches:
             raise ValueError("there are no calibration samples")
         self._wanted = self._outputs(model)
 
     def harm(self, layer: Layer, split: Split) -> float:
-        """Mean squared change of the outputs when only this layer is split, as a share of their variance, summed over outputs."""
+        """What the outputs change when only this layer is split: see ``_moved``; summed over outputs."""
         changed = onnx.ModelProto()
         changed.CopyFrom(self._model)
         rewrite(changed, {layer.key: (layer, split)})
@@ -52,8 +53,26 @@ def _run(session: ort.InferenceSession, batch: Batch) -> list[Array]:
 
 
 def _moved(want: Array, got: Array) -> float:
-    """Zero for outputs that are no floats, or never change."""
+    """Mean squared change as a share of the variance; for rows of scores also the divergence of the classes they stand for,
+    since what separates classes is a small part of their variance. Zero for outputs that are no floats, or never change."""
     if want.dtype.kind != "f" or want.shape != got.shape:
         return 0.0
-    spread = float(np.var(want, dtype=np.float64))
-    return float(np.mean((got.astype(np.float64) - want) ** 2)) / spread if spread else 0.0
+    want, got = want.astype(np.float64), got.astype(np.float64)
+    spread = float(np.var(want))
+    share = float(np.mean((got - want) ** 2)) / spread if spread else 0.0
+    return share + (_divergence(want, got) if want.ndim == 2 and want.shape[1] > 1 else 0.0)
+
+
+def _divergence(want: Array, got: Array) -> float:
+    """Kullback-Leibler, of the classes' shares before and after, averaged over rows."""
+    before, after = _shares(want), _shares(got)
+    return max(0.0, float(np.mean(np.sum(before * np.log(before / after), axis=1))))
+
+
+def _shares(scores: Array) -> Array:
+    """Scores that are shares already stay; others become shares by softmax."""
+    if (scores < 0).any() or not np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    scores = scores + 1e-9
+    shares: Array = scores / scores.sum(axis=1, keepdims=True)
+    return shares

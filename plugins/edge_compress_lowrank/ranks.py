@@ -11,14 +11,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress_lowrank.factors import WAYS, Ranks, Split, Way, output_energy, split
+from edge_compress_lowrank.factors import Split, output_energy, split
 from edge_compress_lowrank.layers import Layer
 from edge_compress_lowrank.moments import Moment
+from edge_compress_lowrank.ways import WAYS, Ranks, Way
 
 _LOOKED_AT = 8
 """ranks that are tried out for each way to split a layer"""
-_TYPICAL_LOSS = 0.02
-"""of the output's energy; the split nearest to it is the one whose harm is measured"""
+_NOTHING = 1e-9
+_MEASURED_AT = (0.02, 0.15)
+"""losses of the output's energy; of each layer the splits nearest to these are measured for their harm"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def may_pay(layer: Layer, step: int) -> bool:
 
 
 def menu(layer: Layer, moment: Moment, step: int, harm: Callable[[Split], float] | None = None) -> list[Choice]:
-    """Splits of a layer that pay. ``harm`` measures what one split does to the model's outputs; it is asked once."""
+    """Splits of a layer that pay. ``harm`` measures what one split does to the model's outputs; it is asked
+    about two of them."""
     found: list[tuple[Choice, Split]] = []
     energy = output_energy(layer, moment)
     for way in (kind(layer, moment) for kind in WAYS if kind.fits(layer)):
@@ -54,9 +57,20 @@ def menu(layer: Layer, moment: Moment, step: int, harm: Callable[[Split], float]
             found.append((Choice(way.name, ranks, macs, weights, done.lost, done.lost), done))
     if harm is None or not found:
         return [choice for choice, _ in found]
-    _, typical = min(found, key=lambda item: abs(math.log((item[1].lost + 1e-9) / _TYPICAL_LOSS)))
-    factor = harm(typical) / max(typical.lost, 1e-9)
-    return [replace(choice, harm=choice.lost * factor) for choice, _ in found]
+    known = sorted({item.lost: harm(item) for item in _measured([done for _, done in found])}.items())
+    return [replace(choice, harm=_between(choice.lost, known)) for choice, _ in found]
+
+
+def _measured(splits: Sequence[Split]) -> list[Split]:
+    return [min(splits, key=lambda item: abs(math.log(max(item.lost, _NOTHING) / loss))) for loss in _MEASURED_AT]
+
+
+def _between(lost: float, known: Sequence[tuple[float, float]]) -> float:
+    """Harm at a loss: in proportion up to the first measured split, from there by the power that the two follow, at least one."""
+    (first, low), (last, high) = known[0], known[-1]
+    first, low = max(first, _NOTHING), max(low, _NOTHING)
+    power = 1.0 if lost <= first or last <= first else max(1.0, math.log(max(high, low) / low) / math.log(last / first))
+    return low * float((lost / first) ** power)
 
 
 def by_energy(menus: Mapping[str, Sequence[Choice]], energy: float) -> dict[str, Choice]:

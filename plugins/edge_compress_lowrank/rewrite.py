@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edge_compress_lowrank.factors import Array, Factor, Split
+from edge_compress_lowrank.factors import Split
 from edge_compress_lowrank.layers import Layer
+from edge_compress_lowrank.ways import Array, Factor
 
 
 def rewrite(model: onnx.ModelProto, splits: Mapping[str, tuple[Layer, Split]]) -> None:

@@ -27,8 +27,11 @@ def quiet(threads: int) -> ort.SessionOptions:
     return options
 
 
-def activations(model: onnx.ModelProto, tensors: Sequence[str], context: Context, samples: int) -> Iterator[dict[str, Array]]:
-    """Float32 tensors of the model by name, for each batch of at most ``samples`` calibration samples in all.
+def activations(
+    model: onnx.ModelProto, tensors: Sequence[str], context: Context, samples: int, skipped: int
+) -> Iterator[dict[str, Array]]:
+    """Float32 tensors of the model by name, for each batch of at most ``samples`` calibration samples in all, after the first
+    ``skipped`` where there are twice as many and more.
 
     Raises ValueError when there are no samples.
     """
@@ -38,8 +41,12 @@ def activations(model: onnx.ModelProto, tensors: Sequence[str], context: Context
         raise ValueError("there are no calibration samples")
     one = sum(values.nbytes for values in runner.run(first).values()) // len(first)
     size = max(1, min(_LARGEST_BATCH, _ACTIVATION_BYTES // max(1, one)))
-    for batch in context.calibration(batch_size=size, limit=samples):
-        yield runner.run(batch)
+    available = sum(len(batch) for batch in context.calibration(batch_size=size, limit=2 * skipped))
+    left = skipped if available >= 2 * skipped else 0
+    for batch in context.calibration(batch_size=size, limit=samples + left):
+        left -= len(batch)
+        if left < 0:
+            yield runner.run(batch)
 
 
 class _Runner:

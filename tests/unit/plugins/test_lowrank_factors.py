@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from edge_compress_lowrank.factors import WAYS, Channel, Spatial, Split, Tucker, output_energy, split
+from edge_compress_lowrank.factors import Split, output_energy, split
 from edge_compress_lowrank.layers import Layer, find_layers
 from edge_compress_lowrank.moments import Accumulator, Moment, patches, shrunk
 from edge_compress_lowrank.rewrite import rewrite
+from edge_compress_lowrank.ways import WAYS, Channel, Spatial, Tucker
 from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray[Any, Any]

@@ -37,16 +37,20 @@ def test_a_layer_too_small_for_the_thinnest_rank_is_known_before_data_is_looked_
     assert not menu(matrix(16, 16, 2), Moment.unknown(16), 8)
 
 
-def test_harm_is_measured_once_and_follows_the_loss() -> None:
-    asked: list[Split] = []
+def test_harm_is_measured_twice_and_grows_between_as_it_was_seen_to() -> None:
+    asked: list[float] = []
 
     def harm(split: Split) -> float:
-        asked.append(split)
-        return 5 * split.lost
+        asked.append(split.lost)
+        return 50 * split.lost**2
 
-    choices = menu(matrix(64, 48, 10), Moment.unknown(48), 4, harm)
-    assert len(asked) == 1
-    assert [item.harm for item in choices] == pytest.approx([5 * item.lost for item in choices])
+    choices = menu(matrix(64, 48, 40), Moment.unknown(48), 4, harm)
+    assert len(asked) == 2
+    low, high = sorted(asked)
+    for item in choices:
+        steep = item.lost > low
+        assert item.harm == pytest.approx(50 * item.lost**2 if steep else 50 * low * item.lost)
+    assert max(item.lost for item in choices) > high
 
 
 def test_an_energy_takes_of_each_layer_the_cheapest_split_that_keeps_it() -> None:
