@@ -78,7 +78,7 @@ def test_the_whole_story(demo, tmp_path):
     assert set(rows) == set(PROFILES)
     assert "INFEASIBLE" in rows["pendant"]
     for profile in ("hub", "cam", "meter"):
-        assert re.search(r" KiB .* KiB .*\d % .* ms .* MiB .* mJ \(estimate\) .*\w\.\w", rows[profile]), rows[profile]
+        assert re.search(r" KiB .* KiB .*\d % .* ms .* [KM]iB .* mJ \(estimate\) .*\w\.\w", rows[profile]), rows[profile]
         assert re.search(rf"{profile}-01: \d+ inferences of digits [0-9a-f]{{12}}, p95 .* mJ each \(estimate\)", shown)
     assert "pendant is INFEASIBLE by storage" in shown
     assert "no process is left" in shown
