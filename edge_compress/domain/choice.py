@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_compress.domain.artifact import CandidateResult, Measurement, Verdict
-from edge_compress.domain.cost import excesses
+from edge_compress.domain.cost import Excess, excesses
 from edge_compress.domain.spec import DeviceProfileSpec
 
 _TIE = 0.03
@@ -80,13 +80,13 @@ def _drop(item: CandidateResult) -> float:
     return item.measurement.quality.drop if item.measurement.quality else 0.0
 
 
-def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[object], objective: str) -> CandidateResult:
+def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[Excess], objective: str) -> CandidateResult:
     if item is best:
         return replace(item, state="chosen", why=f"best {objective} among those that keep every limit")
     if item.state != "measured":
         return item
     if over:
-        words = "; ".join(getattr(excess, "words", "") for excess in over)
+        words = "; ".join(excess.words for excess in over)
         return replace(item, state="lost", why=words)
     mine, theirs = figure(item.measurement, objective), figure(best.measurement, objective)
     if mine <= theirs * (1 + _TIE):
