@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep, Latency, Measurement, Quality
 from edge_compress.domain.cost import excesses
@@ -22,10 +22,8 @@ from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed, Stora
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
+from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, version_of, versions_of
-
-if TYPE_CHECKING:
-    from edge_compress.worker.engine import WorkerSettings
 
 _BATCH_BYTES = 64 * 2**20
 _FULLY_MEASURED_WHEN_NONE_FITS = 3

@@ -1,0 +1,74 @@
+"""Whole outcomes, remembered by the digest of everything that decides them, so that the same work is never done twice.
+
+Single steps are remembered by ``steps``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from edge_compress.domain.artifact import Artifact, CandidateResult, Outcome
+from edge_compress.domain.schema import decode, encode
+from edge_compress.store.interface import Store
+from edge_compress.worker.inputs import PairRequest
+from edge_compress.worker.planning import NO_ANSWER
+
+NOT_NEEDED = "not needed: goals are met without training; give a budget to look further"
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """The outcome, and the artifact to publish: for INFEASIBLE the nearest one, None when nothing could be made."""
+
+    outcome: Outcome
+    artifact: Artifact | None
+
+
+class OutcomeMemory:
+    """See the module."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(self, key: str, searched: bool) -> PairResult | None:
+        """The outcome that is remembered. With a budget (``searched``) one that left training out is no answer."""
+        if searched and (known := self._known(_outcome_key(key, True))) is not None:
+            return known
+        known = self._known(_outcome_key(key, False))
+        return None if known and searched and any(item.why == NOT_NEEDED for item in known.outcome.candidates) else known
+
+    def keep(self, key: str, searched: bool, result: PairResult) -> None:
+        """Remember an outcome, unless another run might end otherwise."""
+        if any(_may_differ_next_time(item) for item in result.outcome.candidates):
+            return
+        artifact = encode(result.artifact) if result.artifact else None
+        self._store.put_step(_outcome_key(key, searched), {"outcome": encode(result.outcome), "artifact": artifact})
+
+    def _known(self, key: str) -> PairResult | None:
+        value = self._store.step(key)
+        if value is None:
+            return None
+        artifact = decode(Artifact, value["artifact"]) if value["artifact"] else None
+        blobs = self._store.blobs
+        if artifact is not None and not (blobs.has(artifact.sha256) and blobs.has(artifact.golden.sha256)):
+            return None
+        return PairResult(decode(Outcome, value["outcome"]), artifact)
+
+
+def renamed(known: PairResult, request: PairRequest) -> PairResult:
+    """A result under the names of ``request``: a pair with other names may have been the first to do the same work."""
+    model, profile, artifact = request.model.name, request.profile.name, known.artifact
+    if artifact is not None:
+        artifact = replace(artifact, name=f"{model}-{artifact.sha256[:12]}", model=model, profile=profile)
+    return PairResult(replace(known.outcome, model=model, profile=profile), artifact)
+
+
+def _outcome_key(key: str, searched: bool) -> str:
+    return f"{'search' if searched else 'outcome'}/{key}"
+
+
+def _may_differ_next_time(item: CandidateResult) -> bool:
+    """Whether a candidate's end came from the clock or the machine rather than from what was asked."""
+    unasked = item.state == "refused" and item.why.startswith(NO_ANSWER)
+    stopped = item.state == "failed" and item.why.startswith(("timeout:", "memory:", "crash:"))
+    return item.state == "skipped" or unasked or stopped
