@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
-.PHONY: demo test check fix protos install clean bench-agent bench-compress
+.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,8 +36,22 @@ protos: install
 bench-agent: install
 	$(BIN)/python tests/bench/agent.py
 
+# NNCF pins other versions of what we use: it lives in an environment of its own. Where it cannot be installed, the bench says so.
+build/bench-nncf/.installed: tests/bench/nncf.txt
+	$(PYTHON) -m venv build/bench-nncf
+	build/bench-nncf/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-nncf: build/bench-nncf/.installed
+
+# For example: make bench-compress BENCH="--only resnet8 --quick"
 bench-compress: install
-	$(BIN)/python tests/bench/compress.py
+	-$(MAKE) bench-nncf
+	nice -n 10 $(BIN)/python -m tests.bench.compress $(BENCH)
+
+bench-zoo: install
+	-$(MAKE) bench-nncf
+	nice -n 10 $(BIN)/python -m tests.bench.compress --zoo --quick $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache demo-out
