@@ -85,7 +85,7 @@ class Assembly:
 
     def placed(self, floats: Collection[str] = ()) -> Placement:
         """Which nodes run on integers when the layers whose keys are in ``floats`` do not."""
-        return place(self.wiring, self.exclude | frozenset(floats))
+        return place(self.wiring, self.exclude, frozenset(floats))
 
     def only(self, kept: Iterable[str]) -> frozenset[str]:
         """Keys of all layers but those in ``kept``."""

@@ -93,7 +93,7 @@ class _Writer:
         inputs[1], inputs[2] = stored[0][0], stored[1][0]
         scales = [name for item in stored for name in item[1:]]
         changed = helper.make_node("DynamicQuantizeLSTM", [*inputs, *scales], list(node.output), domain=_CONTRIB)
-        changed.attribute.extend(node.attribute)
+        changed.attribute.extend(item for item in node.attribute if item.name != "layout")  # it has no such choice
         self.nodes.append(changed)
         self.contrib = True
 

@@ -52,9 +52,10 @@ class _Draft:
         return name in self.emitted or name in self.wanted
 
 
-def place(wiring: Wiring, exclude: Collection[str] = ()) -> Placement:
-    """Decide for a whole graph. ``exclude`` holds node names, or names of tensors they make, that stay float."""
-    candidates = _candidates(wiring, exclude)
+def place(wiring: Wiring, exclude: Collection[str] = (), floats: Collection[str] = ()) -> Placement:
+    """Decide for a whole graph. ``exclude`` holds node names, or names of tensors they make, that stay float; ``floats`` first
+    outputs alone, for in some files a node has the name of another one's tensor."""
+    candidates = {key: kind for key, kind in _candidates(wiring, exclude).items() if key not in floats}
     barred: set[str] = set()
     while True:
         draft = _grow(_Draft(wiring, candidates, barred))
