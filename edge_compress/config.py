@@ -59,6 +59,11 @@ class ServerSettings:
     state: Path = setting("folder of the database and the blobs", env="EDGE_COMPRESS_STATE", default=_UNSET)
     insecure: bool = setting("listen where other machines can connect, unprotected", env="EDGE_COMPRESS_INSECURE", default=False)
     workers: int = setting("jobs that run at the same time", env="EDGE_COMPRESS_WORKERS", default=1, minimum=1)
+    allow_pt2: bool = setting(
+        "take models as .pt2 archives (torch.export); reading one runs operators that its sender chose",
+        env="EDGE_COMPRESS_ALLOW_PT2",
+        default=False,
+    )
     strict_plugins: bool = setting("refuse to start when a plugin is broken", env="EDGE_COMPRESS_STRICT_PLUGINS", default=False)
     max_model_bytes: int = setting(
         "largest model file", env="EDGE_COMPRESS_MAX_MODEL", default=2 * 1024**3, quantity=q.BYTES, minimum=1

@@ -29,6 +29,9 @@ def server(
     workers: Annotated[int | None, typer.Option(help="Jobs at the same time. [env: EDGE_COMPRESS_WORKERS; 1]")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow an address that other machines can reach.")] = False,
     strict_plugins: Annotated[bool, typer.Option("--strict-plugins", help="Refuse to start with a broken plugin.")] = False,
+    allow_pt2: Annotated[
+        bool, typer.Option("--allow-pt2", help="Take models as .pt2 archives too. [env: EDGE_COMPRESS_ALLOW_PT2]")
+    ] = False,
     max_model: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Largest model file. [env: EDGE_COMPRESS_MAX_MODEL; 2Gi]")
     ] = None,
@@ -50,6 +53,7 @@ def server(
         "workers": workers,
         "insecure": insecure or None,
         "strict_plugins": strict_plugins or None,
+        "allow_pt2": allow_pt2 or None,
         "max_model_bytes": max_model,
         "max_data_bytes": max_data,
         "log_format": log_format,

@@ -147,7 +147,7 @@ class QualityGoal:
 class ModelSpec:
     """A trained model, the data that goes with it, and the quality it must keep."""
 
-    source: str = spec_field("path of the model: .onnx")
+    source: str = spec_field("path of the model: .onnx, or .pt2 (torch.export) where the server allows it")
     data: ModelData = dataclasses.field(default=ModelData(), metadata={"doc": "samples that go with the model"})
     quality: QualityGoal = dataclasses.field(default=QualityGoal(), metadata={"doc": "quality to keep"})
     files: tuple[FileRef, ...] = dataclasses.field(

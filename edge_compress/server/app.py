@@ -145,7 +145,7 @@ class App:
             store=store,
             registry=registry,
             scratch=await asyncio.to_thread(_empty_scratch, self._settings.state),
-            settings=WorkerSettings(max_model_bytes=self._settings.max_model_bytes),
+            settings=WorkerSettings(max_model_bytes=self._settings.max_model_bytes, allow_pt2=self._settings.allow_pt2),
             observe=metrics.step,
         )
         self._stack.callback(engine.close)

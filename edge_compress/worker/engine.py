@@ -33,6 +33,7 @@ from edge_compress.worker.inputs import (
     model_digest,
     source,
 )
+from edge_compress.worker.originals import Originals
 from edge_compress.worker.planning import Planner
 from edge_compress.worker.remembering import OutcomeMemory, PairResult, renamed
 from edge_compress.worker.search import Search
@@ -64,6 +65,7 @@ class Engine:
         self._settings = settings or WorkerSettings()
         self._cores = cores or Cores()
         self.steps = StepRunner(store, scratch, self._cores, observe)
+        self._originals = Originals(store.blobs, self.steps, self._settings)
         self._planner = Planner(self.steps, registry, self._settings)
         self._memory = OutcomeMemory(store)
         self._closing = threading.Event()
@@ -84,6 +86,7 @@ class Engine:
     def check_data(self, model: Model) -> dict[str, DataFacts]:
         """Check every data file against the model. Raises InvalidData naming ``spec.data.<role>``, and InvalidModel naming
         ``spec.source``."""
+        model = self._originals.as_onnx(model, Run(self._closing))
         facts = self._facts_of(model)
         evaluation = evaluation_role(model)
         found = {}
@@ -126,8 +129,8 @@ class Engine:
         if facts is not None:
             known = [role for role in ModelData.ROLES if getattr(request.model.spec.data, role)]
             return self._planner.plan(request, facts, [*known, "labels"], run)[0]
-        model = request.model
-        return self._planner.plan(request, self.facts(model_digest(model)), have(model, self.check_data(model)), run)[0]
+        model = self._originals.as_onnx(request.model, run)
+        return self._planner.plan(request, self._sized(model, request.model), have(model, self.check_data(model)), run)[0]
 
     def run(
         self,
@@ -144,7 +147,8 @@ class Engine:
         if (known := self._memory.find(key, searched)) is not None:
             progress(1.0, "already known")
             return renamed(known, request)
-        facts, data = self.facts(model_digest(request.model)), self.check_data(request.model)
+        given, request = request.model, replace(request, model=self._originals.as_onnx(request.model, run))
+        facts, data = self._sized(request.model, given), self.check_data(request.model)
         plan, support = self._planner.plan(request, facts, have(request.model, data), run)
         runner = self._runner(request, facts, data)
         deadline = None if budget_seconds is None else started + budget_seconds
@@ -165,6 +169,10 @@ class Engine:
             samples=data[evaluation_role(request.model)].samples,
             settings=self._settings,
         )
+
+    def _sized(self, model: Model, given: Model) -> ModelFacts:
+        """Facts of the model, with the size of the file that the user gave."""
+        return replace(self.facts(model_digest(model)), bytes=self._store.blobs.size(model_digest(given)))
 
     def _facts_of(self, model: Model) -> ModelFacts:
         try:

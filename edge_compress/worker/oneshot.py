@@ -25,7 +25,7 @@ from edge_compress.graph.external import inline_external_data
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.store.state import open_state
-from edge_compress.worker.engine import Engine, PairRequest, PairResult
+from edge_compress.worker.engine import Engine, PairRequest, PairResult, WorkerSettings
 
 Progress = Callable[[str, str, float, str], None]
 Where = Callable[[Resource, InvalidInput], str]
@@ -65,7 +65,8 @@ def compress_fleet(
     out = out.resolve()  # child processes work in folders of their own
     out.mkdir(parents=True, exist_ok=True)
     store = open_state(out / ".cache")
-    engine = Engine(store=store, registry=registry, scratch=_scratch(out / ".cache"))
+    settings = WorkerSettings(allow_pt2=True)  # the user's own file, lifted in a child all the same
+    engine = Engine(store=store, registry=registry, scratch=_scratch(out / ".cache"), settings=settings)
     stop = threading.Event()
     try:
         uploaded = {}

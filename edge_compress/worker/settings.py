@@ -17,3 +17,5 @@ class WorkerSettings:
     max_model_bytes: int = 2 * 2**30
     timing_seconds: float = 0.4
     golden_samples: int = 4
+    allow_pt2: bool = False
+    """whether .pt2 archives are lifted; reading one runs operators that a stranger chose"""

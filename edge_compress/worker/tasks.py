@@ -12,6 +12,7 @@ Task = Callable[[Mapping[str, Any], Frame], dict[str, Any]]
 
 TASKS = {
     "facts": "checks:facts",
+    "lift": "lifting:lift",
     "data": "checks:data",
     "propose": "asking:propose",
     "step": "transform:apply_step",
