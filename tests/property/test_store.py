@@ -138,7 +138,7 @@ def repr_of(*values: Any) -> str:
 
 def sorted_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return [(key, sorted_keys(value[key])) for key in sorted(value)]
+        return ("object", [(key, sorted_keys(value[key])) for key in sorted(value)])  # {} is not []
     return [sorted_keys(item) for item in value] if isinstance(value, list) else value
 
 
