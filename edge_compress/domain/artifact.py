@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_compress.domain.layers import LayerReport
+
 
 class Verdict(enum.StrEnum):
     """Whether every goal of a profile is met."""
@@ -113,6 +115,8 @@ class Outcome:
     objective: str = "latency"
     seconds: float = 0.0
     diagnosis: tuple[str, ...] = ()
+    layers: tuple[LayerReport, ...] = ()
+    """layers of the original and what became of each; empty in outcomes of before they were told"""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep, CandidateResult, Energy, Latency, Measurement, Outcome, Quality
+from edge_compress.domain.layers import LayerReport
 
 
 def report_entry(outcomes: Sequence[Outcome], artifacts: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def _profile(outcome: Outcome, path: str | None) -> dict[str, Any]:
         "recipe": [_step(step) for step in chosen.steps] if chosen else [],
         "candidates": [_candidate(item) for item in outcome.candidates],
         "diagnosis": list(outcome.diagnosis),
+        "layers": [_layer(item) for item in outcome.layers],
         "seconds": round(outcome.seconds, 3),
     }
 
@@ -55,6 +57,24 @@ def _candidate(item: CandidateResult) -> dict[str, Any]:
         "predicted": dict(item.predicted),
         "log": list(item.log),
     }
+
+
+def _layer(item: LayerReport) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "op": item.op,
+        "macs": item.macs,
+        "bytes": item.bytes,
+        "bytes_after": item.bytes_after,
+        "time_ms": _milliseconds(item.seconds),
+        "time_after_ms": _milliseconds(item.seconds_after),
+        "sensitivity": None if item.sensitivity is None else round(item.sensitivity, 6),
+        "note": item.note,
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 6)
 
 
 def _figures(measured: Measurement | None) -> dict[str, Any]:

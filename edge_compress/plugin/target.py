@@ -47,3 +47,10 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def open(self, path: Path, threads: int) -> Runner:
         """Load an artifact under the settings an agent uses. Imports the runtime on use, not on load of the plugin."""
+
+    def layer_seconds(
+        self, path: Path, threads: int, feeds: Sequence[Mapping[str, np.ndarray[Any, Any]]], seconds: float
+    ) -> Mapping[str, float]:
+        """Seconds that each layer of an artifact takes in one inference, by the name ``graph.facts`` gives it in that file; ""
+        holds everything that is no layer. Runs for about ``seconds``. Default: nothing, the runtime has no profiler."""
+        return {}
