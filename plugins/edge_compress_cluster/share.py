@@ -24,16 +24,14 @@ class Shared:
 
 
 def share(model: onnx.ModelProto, params: ClusterParams) -> Shared:
-    """Edit ``model`` in place. Raises ValueError when an excluded name is unknown or a weight is not finite."""
+    """Edit ``model`` in place. Tensors that hold infinities (masks do) stay. Raises ValueError when an excluded name is unknown."""
     kept = _kept(model.graph, params.exclude)
     touched = weights = 0
     error = energy = 0.0
     for tensor in _weights(model.graph, params.smallest):
-        if tensor.name in kept:
-            continue
         before = numpy_helper.to_array(tensor)
-        if not np.isfinite(before).all():
-            raise ValueError(f"tensor {tensor.name!r} holds values that are not finite")
+        if tensor.name in kept or not np.isfinite(before).all():
+            continue
         after = nearest(before, codebook(before, params.clusters))
         tensor.CopyFrom(numpy_helper.from_array(after, tensor.name))
         touched, weights = touched + 1, weights + before.size

@@ -98,13 +98,14 @@ def test_it_is_proposed_only_where_the_download_counts_and_says_where_it_does_no
     assert "no float32" in strategy.supports(replace(FACTS, weight_dtypes={"float16": 9}), metered).reason
 
 
-def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_mask_of_infinities_stays_while_weights_are_shared(tmp_path: Path) -> None:
     model = network()
-    value = numpy_helper.to_array(model.graph.initializer[0]).copy()
-    value[0] = np.inf
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(value, "w1"))
-    with pytest.raises(ValueError, match="'w1'"):
-        ClusterWeights().apply(model, ClusterParams(), ArrayContext({}, scratch=tmp_path))
+    mask = np.triu(np.full((64, 64), -np.inf, np.float32), 1)
+    model.graph.initializer.append(numpy_helper.from_array(mask, "mask"))
+    changed = ClusterWeights().apply(model, ClusterParams(clusters=16), ArrayContext({}, scratch=tmp_path))
+    held = {item.name: numpy_helper.to_array(item) for item in changed.graph.initializer}
+    assert np.array_equal(held["mask"], mask)
+    assert len(np.unique(held["w1"])) <= 16
 
 
 @pytest.mark.parametrize("params", [{"clusters": 8}, {"clusters": 257}, {"smallest": 0}], ids=str)
