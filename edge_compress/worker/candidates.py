@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep, Latency, Measurement, Quality
 from edge_compress.domain.cost import excesses
-from edge_compress.domain.model import ModelFacts
+from edge_compress.domain.model import LayerFacts, ModelFacts
 from edge_compress.domain.plan import Candidate
 from edge_compress.domain.schema import encode
 from edge_compress.encoding import packed_bytes
@@ -40,6 +40,8 @@ class Tried:
     measurement: Measurement = Measurement()
     log: tuple[str, ...] = ()
     """last lines of a step that failed; else what its steps diagnosed"""
+    layers: tuple[LayerFacts, ...] = ()
+    """of the model that was made, before a target packed its names away"""
 
 
 class CandidateRunner:
@@ -86,7 +88,8 @@ class CandidateRunner:
             quality = self._quality(made, reference, run)
             download = packed_bytes(self._store.blobs.path(made["sha256"]))
             measured = Measurement(made["sha256"], made["bytes"], download, quality)
-            return Tried(candidate, measurement=measured, log=tuple(diagnosis))
+            layers = ModelFacts.from_json(made["facts"]).layers
+            return Tried(candidate, measurement=measured, log=tuple(diagnosis), layers=layers)
         except (Cancelled, StorageFull):  # neither says anything about the candidate
             raise
         except StepFailed as error:

@@ -33,6 +33,7 @@ from edge_compress.worker.inputs import (
     model_digest,
     source,
 )
+from edge_compress.worker.layers import LayerScan
 from edge_compress.worker.originals import Originals
 from edge_compress.worker.planning import Planner
 from edge_compress.worker.remembering import OutcomeMemory, PairResult, renamed
@@ -154,6 +155,9 @@ class Engine:
         deadline = None if budget_seconds is None else started + budget_seconds
         tried = Search(request, runner, len(self._cores), run, deadline).tried(plan) if not support else []
         result = Conclusion(request, runner, self._registry, self._settings, run, started).result(plan, tried, support)
+        original = "" if support else runner.baseline(Run(run.cancelled)).sha256
+        scan = LayerScan(self._store, self.steps, self._registry, request, facts)
+        result = scan.added_to(result, tried, original, Run(run.cancelled))
         self._memory.keep(key, searched, result)
         progress(1.0, result.outcome.verdict)
         return result

@@ -21,6 +21,8 @@ TASKS = {
     "quality": "measure:quality",
     "latency": "measure:latency",
     "memory": "measure:memory",
+    "sensitivity": "probing:sensitivity",
+    "layer-times": "probing:layer_times",
 }
 
 
