@@ -24,7 +24,7 @@ class Shared:
 
 
 def share(model: onnx.ModelProto, params: ClusterParams) -> Shared:
-    """Edit ``model`` in place. Tensors that hold infinities (masks do) stay. Raises ValueError when an excluded name is unknown."""
+    """Edit ``model`` in place. Tensors with infinities (masks have them) stay. Raises ValueError for an unknown excluded name."""
     kept = _kept(model.graph, params.exclude)
     touched = weights = 0
     error = energy = 0.0
