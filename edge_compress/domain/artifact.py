@@ -9,8 +9,6 @@ from typing import Any
 
 from edge_compress.domain.layers import LayerReport
 
-from edge_compress.domain.layers import LayerReport
-
 
 class Verdict(enum.StrEnum):
     """Whether every goal of a profile is met."""
@@ -117,8 +115,6 @@ class Outcome:
     objective: str = "latency"
     seconds: float = 0.0
     diagnosis: tuple[str, ...] = ()
-    layers: tuple[LayerReport, ...] = ()
-    """layers of the original and what became of each; empty in outcomes of before they were told"""
     layers: tuple[LayerReport, ...] = ()
     """layers of the original and what became of each; empty in outcomes of before they were told"""
 

@@ -17,6 +17,10 @@ EVERYTHING_ELSE = "everything else"
 """name of the entry that holds the time of all nodes that are no layers: additions, reshapes, conversions between formats"""
 MOST_LAYERS = 200
 """layers told one by one; of larger models those that cost most"""
+MOST_SAMPLES = 32
+"""on which a layer is probed"""
+_MACS_PER_SECOND, _BYTES_PER_SECOND, _START_SECONDS = 20e9, 200e6, 0.01
+"""nominal speeds, the same on every machine, by which probing is planned: the same model is probed the same way everywhere"""
 _FAMILIES = {"Conv": ("conv",), "Gemm": ("matmul", "gemm")}
 
 
@@ -46,6 +50,31 @@ class Timed:
 
     layers: Mapping[str, float] = field(default_factory=dict)
     rest: float | None = None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Which layers to probe for their sensitivity, by name, and on how many samples."""
+
+    names: tuple[str, ...]
+    samples: int
+
+
+def effort(layers: Sequence[LayerFacts], seconds: float) -> Effort:
+    """What fits into nominal ``seconds``: all layers with weights on as many samples as possible, else the heaviest on one."""
+    weighted = [index for index, layer in enumerate(layers) if layer.weight_count and layer.macs]
+    fixed = {at: _START_SECONDS + sum(item.weight_bytes for item in layers[at:]) / _BYTES_PER_SECOND for at in weighted}
+    each = {at: sum(item.macs for item in layers[at:]) / _MACS_PER_SECOND for at in weighted}
+    left = seconds - sum(fixed.values())
+    samples = int(left / max(sum(each.values()), 1e-9))
+    if samples >= 1:
+        return Effort(tuple(layers[at].name for at in weighted), min(MOST_SAMPLES, samples))
+    taken, spent = [], 0.0
+    for at in sorted(weighted, key=lambda at: -layers[at].weight_bytes):
+        if spent + fixed[at] + each[at] <= seconds:
+            taken.append(at)
+            spent += fixed[at] + each[at]
+    return Effort(tuple(layers[at].name for at in sorted(taken)), 1)
 
 
 def side_by_side(

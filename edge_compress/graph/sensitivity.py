@@ -4,58 +4,29 @@ One layer at a time gets weights of 4 bits (symmetric, a range per output channe
 everything before it is computed once, so that only the tail of the graph runs again. The measure is the error of the outputs
 relative to their own size, as in HAWQ's and NNCF's perturbation scans. It ranks layers; what a whole quantised model loses is
 left to measuring it. Models below opset 11 have no DynamicQuantizeLinear: there the weights alone are perturbed.
+Which layers are worth it is left to ``domain.layers.effort``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edge_compress.domain.model import LayerFacts
 from edge_compress.graph.tidy import tidied
 from edge_compress.graph.walk import uses
 
 WEIGHT_BITS = 4
-MOST_SAMPLES = 32
 MOST_RECORDED_BYTES = 256 * 2**20
 """of activations that are kept while the layers are tried"""
-_MACS_PER_SECOND, _BYTES_PER_SECOND, _START_SECONDS = 20e9, 200e6, 0.01
-"""nominal speeds, the same on every machine, by which the effort is planned: the same model is probed the same way everywhere"""
 _DYNAMIC_OPSET = 11
 
 Array = np.ndarray[Any, Any]
 Feed = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Which layers to probe, by name, and on how many samples."""
-
-    names: tuple[str, ...]
-    samples: int
-
-
-def effort(layers: Sequence[LayerFacts], seconds: float) -> Effort:
-    """What fits into nominal ``seconds``: all layers with weights on as many samples as possible, else the heaviest on one."""
-    weighted = [index for index, layer in enumerate(layers) if layer.weight_count and layer.macs]
-    fixed = {at: _START_SECONDS + sum(item.weight_bytes for item in layers[at:]) / _BYTES_PER_SECOND for at in weighted}
-    each = {at: sum(item.macs for item in layers[at:]) / _MACS_PER_SECOND for at in weighted}
-    left = seconds - sum(fixed.values())
-    samples = int(left / max(sum(each.values()), 1e-9))
-    if samples >= 1:
-        return Effort(tuple(layers[at].name for at in weighted), min(MOST_SAMPLES, samples))
-    taken, spent = [], 0.0
-    for at in sorted(weighted, key=lambda at: -layers[at].weight_bytes):
-        if spent + fixed[at] + each[at] <= seconds:
-            taken.append(at)
-            spent += fixed[at] + each[at]
-    return Effort(tuple(layers[at].name for at in sorted(taken)), 1)
 
 
 def sensitivities(

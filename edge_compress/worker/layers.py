@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edge_compress.domain.layers import Timed, same_layers, side_by_side
+from edge_compress.domain.layers import Timed, effort, same_layers, side_by_side
 from edge_compress.domain.model import LayerFacts, ModelFacts
 from edge_compress.domain.schema import decode
 from edge_compress.errors import Cancelled, EdgeCompressError, StorageFull
-from edge_compress.graph.sensitivity import effort
 from edge_compress.plugin.registry import Registry
 from edge_compress.plugin.target import Target
 from edge_compress.store.interface import Store

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from edge_compress.domain.artifact import Measurement, Outcome
-from edge_compress.domain.layers import EVERYTHING_ELSE, MOST_LAYERS, LayerReport, Timed, origins, same_layers, side_by_side
+from edge_compress.domain.layers import (
+    EVERYTHING_ELSE,
+    MOST_LAYERS,
+    MOST_SAMPLES,
+    LayerReport,
+    Timed,
+    effort,
+    origins,
+    same_layers,
+    side_by_side,
+)
 from edge_compress.domain.model import LayerFacts
 from edge_compress.domain.report import report_entry
 from edge_compress.domain.schema import decode, encode
@@ -89,6 +99,19 @@ def test_packed_layers_get_their_names_back_only_where_order_and_arithmetic_agre
     assert same_layers(named, packed) == {"a": "stem", "b": "head"}
     assert same_layers(named, packed[::-1]) == {}
     assert same_layers(named, packed[:1]) == {}
+
+
+def test_small_models_are_probed_on_many_samples_and_huge_ones_only_where_the_weights_are() -> None:
+    small = [LayerFacts("a", "Conv", 10_000, 400, 100), LayerFacts("relu", "Relu"), LayerFacts("b", "Gemm", 100, 400, 100)]
+    assert effort(small, 5.0) == effort(small, 50.0)
+    assert effort(small, 5.0).names == ("a", "b")
+    assert effort(small, 5.0).samples == MOST_SAMPLES
+    huge = [LayerFacts(str(at), "Conv", 5 * 10**9, 4 * at, at) for at in range(1, 40)]
+    chosen = effort(huge, 5.0)
+    assert chosen.samples == 1
+    assert 0 < len(chosen.names) < len(huge)
+    assert "39" in chosen.names
+    assert "1" not in chosen.names
 
 
 def test_outcomes_carry_layers_and_those_stored_before_still_decode() -> None:
