@@ -64,6 +64,8 @@ class LowRankSvd(Strategy[SvdParams]):
         """Yes where a layer is large enough: r (m + n) weights are fewer than m n only if m n is over (2 r)^2."""
         if model.quantized:
             return Support.no("the model is quantised already: factor it first")
+        if model.weight_dtypes and "float32" not in model.weight_dtypes:
+            return Support.no("the model has no float32 weights")
         layers = [layer for layer in model.layers if layer.op in SPLIT_OPS and layer.weight_count]
         if not layers:
             return Support.no(f"the model has no {', '.join(SPLIT_OPS)} with weights")

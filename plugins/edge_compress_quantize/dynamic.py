@@ -59,6 +59,8 @@ class QuantizeDynamic(Strategy[DynamicParams]):
             return Support.no("the model is quantised already")
         if not any(op in model.ops for op in _OPS):
             return Support.no(f"the model has no {', '.join(_OPS)}")
+        if model.weight_dtypes and "float32" not in model.weight_dtypes:
+            return Support.no("the model has no float32 weights")
         if model.layers and weight_share(model, _OPS) < _LEAST_SHARE:
             return Support.no(f"{', '.join(_OPS)} hold less than {_LEAST_SHARE:.0%} of the model; use quantize.static")
         return Support.yes()
