@@ -9,7 +9,7 @@ from edge_compress.domain.artifact import CandidateResult, Measurement, Verdict
 from edge_compress.domain.cost import Excess, excesses
 from edge_compress.domain.spec import DeviceProfileSpec
 
-_TIE = 0.03
+TIE = 0.03
 """figures closer than this are the same: timing noise does not choose"""
 
 
@@ -55,10 +55,11 @@ def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, ma
 
 
 def figure(measurement: Measurement, objective: str) -> float:
-    """What an objective makes small. Ratios to float where they are known, since they hold while the machine drifts; energy
-    without declared watts follows processor time, to which it is proportional."""
+    """What an objective makes small. Size: the bytes that are stored and those that are sent, together. Ratios to float where
+    they are known, since they hold while the machine drifts; energy without declared watts follows processor time, to which it
+    is proportional."""
     if objective == "size" or measurement.latency is None:
-        return float(measurement.bytes)
+        return float(measurement.bytes + (measurement.download_bytes or measurement.bytes))
     if objective == "energy" and measurement.latency.cpu_ratio is not None:
         return measurement.latency.cpu_ratio
     ratio = measurement.latency.ratio_to_float
@@ -73,7 +74,7 @@ def _best(good: Sequence[CandidateResult], objective: str) -> CandidateResult:
 
 def _within_a_tie(items: Sequence[CandidateResult], value: Callable[[CandidateResult], float]) -> list[CandidateResult]:
     lowest = min(value(item) for item in items)
-    return [item for item in items if value(item) <= lowest * (1 + _TIE)]
+    return [item for item in items if value(item) <= lowest * (1 + TIE)]
 
 
 def _drop(item: CandidateResult) -> float:
@@ -89,9 +90,9 @@ def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[Excess], 
         words = "; ".join(excess.words for excess in over)
         return replace(item, state="lost", why=words)
     mine, theirs = figure(item.measurement, objective), figure(best.measurement, objective)
-    if mine <= theirs * (1 + _TIE):
+    if mine <= theirs * (1 + TIE):
         return replace(
-            item, state="lost", why=f"same {objective} within {_TIE:.0%}, but a larger download, more drop or more steps"
+            item, state="lost", why=f"same {objective} within {TIE:.0%}, but a larger download, more drop or more steps"
         )
     return replace(item, state="lost", why=f"{objective} is {mine / theirs:.2f} times the chosen one's")
 

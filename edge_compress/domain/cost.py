@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from edge_compress.domain.artifact import Energy, Latency, Measurement, Source
 from edge_compress.domain.model import ModelFacts
-from edge_compress.domain.plan import Prediction, Proposal
+from edge_compress.domain.plan import Prediction, Proposal, ratios
 from edge_compress.domain.quantity import SECONDS, WATTS
 from edge_compress.domain.spec import DeviceProfileSpec
 
@@ -42,20 +42,15 @@ def float_seconds(facts: ModelFacts, profile: DeviceProfileSpec) -> float | None
 
 def predict(facts: ModelFacts, profile: DeviceProfileSpec, steps: tuple[Proposal, ...]) -> Prediction:
     """What a pipeline should cost: the float original's figures times what each step is expected to do."""
-    size, download, speed, memory = 1.0, 1.0, 1.0, 1.0
-    for step in steps:
-        size *= step.bytes_ratio
-        download *= step.download_ratio
-        speed *= step.latency_ratio
-        memory *= step.memory_ratio
+    expected = ratios(steps)
     base = float_seconds(facts, profile)
-    seconds = None if base is None else base * speed
+    seconds = None if base is None else base * expected.latency
     watts = profile.compute.watts_per_core
     return Prediction(
-        bytes=round(facts.bytes * size),
-        download_bytes=round(facts.bytes * 0.92 * download),  # float weights under zstd, as measured on trained networks
+        bytes=round(facts.bytes * expected.bytes),
+        download_bytes=round(facts.bytes * 0.92 * expected.download),  # float weights under zstd, as measured on trained networks
         latency_seconds=seconds,
-        memory_bytes=round((facts.weight_bytes + facts.peak_activation_bytes) * memory),
+        memory_bytes=round((facts.weight_bytes + facts.peak_activation_bytes) * expected.memory),
         energy_joules=None if seconds is None or watts is None else seconds * profile.threads * watts,
     )
 
@@ -79,8 +74,8 @@ def on_device(measured: Measurement, facts: ModelFacts, profile: DeviceProfileSp
 def excesses(measured: Measurement, profile: DeviceProfileSpec, max_drop: float) -> tuple[Excess, ...]:
     """Every limit that a measurement does not keep; what was not measured is not judged."""
     found = [_quality(measured, max_drop)]
-    found.append(_over("storage", measured.bytes, profile.storage, _bytes))
-    found.append(_over("memory", measured.peak_memory_bytes, profile.memory, _bytes))
+    found.append(_over("storage", measured.bytes, profile.storage, in_bytes))
+    found.append(_over("memory", measured.peak_memory_bytes, profile.memory, in_bytes))
     if measured.latency is not None:
         found.append(_over("latency_p95", measured.latency.p95, profile.latency_p95, _seconds))
         if profile.rate is not None:
@@ -124,7 +119,8 @@ def _over(constraint: str, value: float | None, limit: float | None, show: objec
     return Excess(constraint, times, f"{constraint} {text(value)} is {times:.2f} times the {text(limit)} allowed")
 
 
-def _bytes(value: float) -> str:
+def in_bytes(value: float) -> str:
+    """A number of bytes as people read it."""
     for unit, worth in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
         if value >= worth:
             return f"{value / worth:.4g}{unit}"

@@ -9,8 +9,11 @@ from typing import Any
 from edge_compress.domain.artifact import AppliedStep
 
 _MOST_CHEAP = 12
+"""pipelines of at most one lossy step that trains nothing"""
+_MOST_JOINT = 10
+"""pipelines of several lossy steps of which none trains; what the single steps showed decides which of them run"""
 _MOST_TRAINED = 8
-_PRECISIONS_PER_STRUCTURE = 2
+"""different structures or weights that are trained; what follows a training costs little and is not counted"""
 _NEAREST_KEPT = 2
 
 
@@ -53,6 +56,16 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Ratios:
+    """Figures as multiples of the float original's (1.0: unchanged)."""
+
+    bytes: float = 1.0
+    download: float = 1.0
+    latency: float = 1.0
+    memory: float = 1.0
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A pipeline to try. No steps: the original as it is."""
 
@@ -63,6 +76,28 @@ class Candidate:
     trains: bool = False
     cuts: bool = False
     """changes the structure, which not every model allows"""
+    made_of: tuple[Proposal, ...] = ()
+    """the proposals behind the steps"""
+
+    @property
+    def trained(self) -> tuple[AppliedStep, ...]:
+        """The steps up to the last one that trains: what is dear about the pipeline. Empty: nothing trains."""
+        ends = [at for at, item in enumerate(self.made_of, 1) if item.trains]
+        return self.steps[: ends[-1]] if ends else ()
+
+    @property
+    def trainings(self) -> int:
+        """How many steps train."""
+        return sum(item.trains for item in self.made_of)
+
+    @property
+    def joint(self) -> bool:
+        """Whether several of its steps lose something."""
+        return sum(item.stage != "graph" for item in self.made_of) > 1
+
+    def without(self, at: int) -> Candidate:
+        """The pipeline that leaves out one step; its prediction is not known."""
+        return _candidate(self.made_of[:at] + self.made_of[at + 1 :], Prediction())
 
 
 @dataclass(frozen=True)
@@ -85,11 +120,23 @@ class Plan:
     refused: tuple[Refusal, ...] = ()
 
 
+def ratios(steps: Iterable[Proposal]) -> Ratios:
+    """What several steps are expected to do together."""
+    size, download, speed, memory = 1.0, 1.0, 1.0, 1.0
+    for step in steps:
+        size *= step.bytes_ratio
+        download *= step.download_ratio
+        speed *= step.latency_ratio
+        memory *= step.memory_ratio
+    return Ratios(size, download, speed, memory)
+
+
 def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
     """Every pipeline that the proposals allow: the original; the graph stage; then at most one proposal of each later stage.
 
-    Every smaller structure is also tried with the smallest precisions, since the structure is computed once for all of them;
-    other pairs of lossy stages are limited to the first proposals of each strategy, which are the most promising by contract.
+    Every other structure is also tried with the fastest and the smallest precisions, since the structure is computed once for
+    all of them; other pairs of lossy stages are limited to the first proposals of each strategy, which are the most promising by
+    contract. A precision that trains follows a structure that trains too: both are dear, and neither undoes the other.
     """
     usable = [item for item in proposals if not item.refused]
     by_stage = {
@@ -101,11 +148,25 @@ def pipelines(proposals: Sequence[Proposal]) -> list[tuple[Proposal, ...]]:
         found.append(prefix)
     for stage in ("structure", "sparsity", "precision"):
         found += [(*prefix, item) for item in by_stage[stage]]
-    precisions = _first_of_each(by_stage["precision"])
-    smallest = sorted(precisions, key=lambda item: (item.latency_ratio, item.bytes_ratio))[:_PRECISIONS_PER_STRUCTURE]
-    found += [(*prefix, cut, exact) for cut in by_stage["structure"] for exact in smallest]
-    found += [(*prefix, thin, exact) for thin in _first_of_each(by_stage["sparsity"]) for exact in precisions]
+    cheap = [item for item in by_stage["precision"] if not item.trains]
+    dear = _first_of_each([item for item in by_stage["precision"] if item.trains])
+    for cut in by_stage["structure"]:
+        found += [(*prefix, cut, exact) for exact in [*_followers(cheap), *(dear if cut.trains else [])]]
+    found += [(*prefix, thin, exact) for thin in _first_of_each(by_stage["sparsity"]) for exact in _first_of_each(cheap)]
     return found
+
+
+def _followers(precisions: Sequence[Proposal]) -> list[Proposal]:
+    """What is worth trying on a smaller structure: the fastest precision, the smallest download, and the smallest download that
+    the fastest one's strategy offers."""
+    if not precisions:
+        return []
+    fastest = min(precisions, key=lambda item: (item.latency_ratio, item.bytes_ratio))
+    smallest = min(precisions, key=lambda item: (item.download_ratio, item.latency_ratio))
+    alike = [item for item in precisions if item.strategy == fastest.strategy]
+    both = min(alike, key=lambda item: (item.download_ratio, item.latency_ratio))
+    chosen = [fastest, both, smallest]
+    return [item for at, item in enumerate(chosen) if item not in chosen[:at]]
 
 
 def draw_up(
@@ -129,28 +190,39 @@ def draw_up(
         candidate = _candidate(steps, predicted)
         verdict = hopeless(steps, predicted)
         if verdict is None:
-            kept.append((_weight(predicted, objective), candidate))
+            kept.append((_weight(candidate, objective), candidate))
         else:
             lost.append((verdict[0], candidate, verdict[1]))
     kept.sort(key=lambda item: item[0])
     lost.sort(key=lambda item: item[0])
-    cheap = [candidate for _, candidate in kept if not candidate.trains]
-    trained = [candidate for _, candidate in kept if candidate.trains]
-    candidates = [*_most(cheap, _MOST_CHEAP), *_most(trained, _MOST_TRAINED)]
+    candidates = _most([candidate for _, candidate in kept])
     if not candidates:
         candidates = _nearest([candidate for far, candidate, _ in lost if far < float("inf")])
     refusals = [Refusal((item.step,), item.refused) for item in refused]
     refusals += [Refusal(one.steps, why, one.predicted) for _, one, why in lost if not _among(one.steps, candidates)]
-    too_many = f"only the {_MOST_CHEAP} most promising are tried, and {_MOST_TRAINED} of those that train"
+    too_many = f"only the {_MOST_CHEAP} most promising are tried, {_MOST_JOINT} of several steps, and {_MOST_TRAINED} trainings"
     refusals += [Refusal(one.steps, too_many, one.predicted) for _, one in kept if not _among(one.steps, candidates)]
     return Plan(model, profile, objective, tuple(candidates), tuple(refusals))
 
 
-def _most(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """At most ``count`` in their order; pipelines of several lossy steps give way before single steps do."""
-    lossy = [len(one.steps) - any(step.strategy.startswith("graph.") for step in one.steps) for one in candidates]
-    by_worth = sorted(range(len(candidates)), key=lambda index: (lossy[index] > 1, index))
-    return [candidates[index] for index in sorted(by_worth[:count])]
+def _most(ordered: Sequence[Candidate]) -> list[Candidate]:
+    """As many as there is patience for, in their order: single lossy steps, then several, then what trains."""
+    cheap = [one for one in ordered if not one.trains]
+    trainings = distinct([one.trained for one in ordered if one.trains])[:_MOST_TRAINED]
+    return [
+        *[one for one in cheap if not one.joint][:_MOST_CHEAP],
+        *[one for one in cheap if one.joint][:_MOST_JOINT],
+        *[one for one in ordered if one.trains and one.trained in trainings],
+    ]
+
+
+def distinct(items: Iterable[tuple[AppliedStep, ...]]) -> list[tuple[AppliedStep, ...]]:
+    """Without repetitions, in their order. Parameters may hold lists, so that steps cannot be hashed."""
+    found: list[tuple[AppliedStep, ...]] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
 
 
 def _nearest(hopeless: Sequence[Candidate]) -> list[Candidate]:
@@ -172,17 +244,17 @@ def _candidate(steps: tuple[Proposal, ...], predicted: Prediction) -> Candidate:
     tolerance = max((item.golden_tolerance for item in steps), default=1e-3)
     lossless, trains = all(item.lossless for item in steps), any(item.trains for item in steps)
     cuts = any(item.stage == "structure" for item in steps)
-    return Candidate(tuple(item.step for item in steps), predicted, lossless, tolerance, trains, cuts)
+    return Candidate(tuple(item.step for item in steps), predicted, lossless, tolerance, trains, cuts, steps)
 
 
-def _weight(predicted: Prediction, objective: str) -> float:
-    figures = {
-        "size": predicted.bytes,
-        "latency": predicted.latency_seconds,
-        "energy": predicted.energy_joules if predicted.energy_joules is not None else predicted.latency_seconds,
-    }
-    chosen = figures[objective]
-    return float(chosen if chosen is not None else predicted.bytes or 0)
+def _weight(candidate: Candidate, objective: str) -> float:
+    """What the objective makes small, as far as it can be told before anything is run."""
+    expected, joules = ratios(candidate.made_of), candidate.predicted.energy_joules
+    if objective == "size":
+        return expected.bytes + expected.download
+    if objective == "energy" and joules is not None:
+        return joules
+    return expected.latency
 
 
 def _among(steps: tuple[AppliedStep, ...], candidates: Sequence[Candidate]) -> bool:

@@ -7,7 +7,7 @@ with state "failed" and why; only a cancelled run raises.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,11 +23,22 @@ from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
 from edge_compress.worker.settings import WorkerSettings
+from edge_compress.worker.spawn import ChildLimits
 from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, version_of, versions_of
 
 _BATCH_BYTES = 64 * 2**20
 _FULLY_MEASURED_WHEN_NONE_FITS = 3
+_OVERRUN, _OVERRUN_SECONDS = 1.25, 30.0
+"""a training that takes this many times its seconds, and this many more, is stopped"""
 ORIGINAL = Candidate(())
+
+Gate = Callable[[Measurement], str]
+"""Why a made file of known size need not be measured any further; empty: it must be"""
+
+
+def open_gate(made: Measurement) -> str:
+    """Everything is measured."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class CandidateRunner:
         metric: str,
         samples: int,
         settings: WorkerSettings,
+        training_seconds: float | None = None,
     ) -> None:
         self._store, self._steps, self._registry = store, steps, registry
         self._request, self.facts, self._metric, self._samples = request, facts, metric, samples
@@ -65,7 +77,10 @@ class CandidateRunner:
         self._target = registry.target(request.profile.spec.runtime)
         self._target_plugin = registry.plugin_of("target", self._target.name)
         self._role = evaluation_role(request.model)
+        self._training_seconds = training_seconds or settings.step.seconds
         self._baseline: Measurement | None = None
+        self.evaluation_seconds = 0.0
+        """what measuring the original's quality took, once it was measured"""
 
     def baseline(self, run: Run) -> Measurement:
         """The float original in the target's format, with its quality."""
@@ -74,8 +89,8 @@ class CandidateRunner:
             self._baseline = Measurement(made["sha256"], made["bytes"], quality=self._quality(made, None, run))
         return self._baseline
 
-    def attempt(self, candidate: Candidate, run: Run) -> Tried:
-        """Make a candidate and measure its quality."""
+    def attempt(self, candidate: Candidate, run: Run, gate: Gate = open_gate) -> Tried:
+        """Make a candidate and measure its quality, unless ``gate`` says that it has lost by its size already."""
         try:
             sha256 = model_digest(self._request.model)
             diagnosis: list[str] = []
@@ -84,10 +99,10 @@ class CandidateRunner:
                 sha256 = str(value["sha256"])
                 diagnosis += value.get("diagnosis", ())
             made = self._convert(candidate, sha256, run)
-            reference = self.baseline(run).quality
-            quality = self._quality(made, reference, run)
-            download = packed_bytes(self._store.blobs.path(made["sha256"]))
-            measured = Measurement(made["sha256"], made["bytes"], download, quality)
+            measured = Measurement(made["sha256"], made["bytes"], self._download(made["sha256"]))
+            if why := gate(measured):
+                return Tried(candidate, "skipped", why, measured, tuple(diagnosis))
+            measured = replace(measured, quality=self._quality(made, self.baseline(run).quality, run))
             layers = ModelFacts.from_json(made["facts"]).layers
             return Tried(candidate, measurement=measured, log=tuple(diagnosis), layers=layers)
         except (Cancelled, StorageFull):  # neither says anything about the candidate
@@ -136,7 +151,9 @@ class CandidateRunner:
         baseline = self.baseline(run)
         latency = self._latencies([baseline.sha256], run)[baseline.sha256]
         peak = self._memory(baseline.sha256, run)
-        return replace(baseline, sha256=self.facts.sha256, bytes=self.facts.bytes, latency=latency, peak_memory_bytes=peak)
+        sent = self._download(self.facts.sha256)
+        own = replace(baseline, sha256=self.facts.sha256, bytes=self.facts.bytes, download_bytes=sent)
+        return replace(own, latency=latency, peak_memory_bytes=peak)
 
     def golden(self, made: Tried, count: int, run: Run) -> Mapping[str, Any]:
         """Golden vectors of an artifact from real samples: sha256, bytes, samples, largest output magnitude."""
@@ -165,6 +182,7 @@ class CandidateRunner:
             for role, needed in (("calibration", requires.calibration or requires.training), ("training", requires.training))
             if needed
         ]
+        seconds = self._training_seconds if requires.training else None
         decides = {
             "strategy": [step.strategy, step.version, record.distribution, record.version],
             "params": dict(step.params),
@@ -173,18 +191,36 @@ class CandidateRunner:
             "seed": self._request.seed,
             "data": {role: data_decides(self._request.model, role, self.facts) for role in roles},
             "versions": versions_of(strategy.libraries),
+            **({"seconds": seconds} if seconds is not None else {}),
         }
         arguments = {
             "plugin": plugin,
             "strategy": step.strategy,
+            "seconds": seconds,
             "params": dict(step.params),
             "model": self._path(model),
             "teacher": self._path(self.facts.sha256),
             "seed": self._request.seed,
             **{role: self._source(role) for role in roles},
         }
-        work = Work("step", decides, arguments, self._settings.step, strategy=step.strategy)
+        work = Work("step", decides, arguments, self._step_limits(seconds), strategy=step.strategy)
         return self._steps.result(work, run)
+
+    def _step_limits(self, training_seconds: float | None) -> ChildLimits:
+        """A training ends by itself; where its pace was misjudged, some grace keeps what was trained from being lost."""
+        limits = self._settings.step
+        if training_seconds is None:
+            return limits
+        return replace(limits, seconds=max(limits.seconds, _OVERRUN * training_seconds + _OVERRUN_SECONDS))
+
+    def _download(self, sha256: str) -> int:
+        """Bytes that a file takes on the wire; packing large files takes a while, so it is done once."""
+        key = f"packed/{digest([sha256, version_of('edge-compress')])}"
+        value = self._steps.cached(key)
+        if value is None:
+            value = {"bytes": packed_bytes(self._store.blobs.path(sha256))}
+            self._store.put_step(key, value)
+        return int(value["bytes"])
 
     def _convert(self, candidate: Candidate, model: str, run: Run) -> Mapping[str, Any]:
         original = candidate is ORIGINAL or not candidate.steps
@@ -229,6 +265,8 @@ class CandidateRunner:
             "count": self._samples,
         }
         value = self._steps.result(Work("quality", decides, arguments, self._settings.step), run)
+        if reference is None:
+            self.evaluation_seconds = value["seconds"]
         low, high = value["confidence95"]
         before = value["value"] if reference is None else reference.value
         drop = before - value["value"] if metric.higher_is_better else value["value"] - before

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edge_compress.domain.allotment import Allotment, allot
 from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Plan
 from edge_compress.domain.schema import decode, encode
@@ -37,12 +38,12 @@ from edge_compress.worker.layers import LayerScan
 from edge_compress.worker.originals import Originals
 from edge_compress.worker.planning import Planner
 from edge_compress.worker.remembering import OutcomeMemory, PairResult, renamed
-from edge_compress.worker.search import Search
+from edge_compress.worker.search import Budget, Clock, Search
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, versions_of
 from edge_compress.worker.stopping import either
 
-__all__ = ["Engine", "PairRequest", "PairResult", "WorkerSettings"]
+__all__ = ["Budget", "Engine", "PairRequest", "PairResult", "WorkerSettings"]
 
 _CORE_LIBRARIES = ("edge-compress", "onnx", "onnxruntime", "numpy")
 
@@ -133,6 +134,11 @@ class Engine:
         model = self._originals.as_onnx(request.model, run)
         return self._planner.plan(request, self._sized(model, request.model), have(model, self.check_data(model)), run)[0]
 
+    def budget(self, requests: Sequence[PairRequest], seconds: float) -> Budget:
+        """A budget that begins to run now, shared out among the profiles of one model: ``requests`` are all its pairs."""
+        clock = Clock.of(time.monotonic(), seconds)
+        return Budget(clock, allot([self.plan(item) for item in requests], seconds, len(self._cores)))
+
     def run(
         self,
         request: PairRequest,
@@ -140,29 +146,38 @@ class Engine:
         progress: Callable[[float, str], None] = lambda fraction, message: None,
         cancelled: threading.Event | None = None,
         budget_seconds: float | None = None,
+        budget: Budget | None = None,
     ) -> PairResult:
-        """Run a plan to its verdict. Raises Cancelled, InvalidModel, InvalidData; a failing candidate is no error."""
+        """Run a plan to its verdict. Raises Cancelled, InvalidModel, InvalidData; a failing candidate is no error.
+
+        ``budget_seconds`` is for a pair by itself; pairs of one model that run together share a ``budget``.
+        """
         started = time.monotonic()
+        if budget_seconds is not None:
+            budget = self.budget([request], budget_seconds)
         run = Run(either(cancelled, self._closing), progress)
-        key, searched = self.key(request), budget_seconds is not None
-        if (known := self._memory.find(key, searched)) is not None:
+        key, allotted = self.key(request), "" if budget is None else digest(encode(budget.allotment))
+        if (known := self._memory.find(key, allotted)) is not None:
             progress(1.0, "already known")
             return renamed(known, request)
         given, request = request.model, replace(request, model=self._originals.as_onnx(request.model, run))
         facts, data = self._sized(request.model, given), self.check_data(request.model)
         plan, support = self._planner.plan(request, facts, have(request.model, data), run)
-        runner = self._runner(request, facts, data)
-        deadline = None if budget_seconds is None else started + budget_seconds
-        tried = Search(request, runner, len(self._cores), run, deadline).tried(plan) if not support else []
+        unasked = Allotment(self._settings.unasked_training(by_recipe=request.recipe is not None))
+        allowed = budget or Budget(Clock(), unasked)
+        runner = self._runner(request, facts, data, allowed.allotment.seconds)
+        tried = Search(request, runner, len(self._cores), run, allowed).tried(plan) if not support else []
         result = Conclusion(request, runner, self._registry, self._settings, run, started).result(plan, tried, support)
         original = "" if support else runner.baseline(Run(run.cancelled)).sha256
         scan = LayerScan(self._store, self.steps, self._registry, request, facts)
         result = scan.added_to(result, tried, original, Run(run.cancelled))
-        self._memory.keep(key, searched, result)
+        self._memory.keep(key, allotted, result)
         progress(1.0, result.outcome.verdict)
         return result
 
-    def _runner(self, request: PairRequest, facts: ModelFacts, data: Mapping[str, DataFacts]) -> CandidateRunner:
+    def _runner(
+        self, request: PairRequest, facts: ModelFacts, data: Mapping[str, DataFacts], training_seconds: float
+    ) -> CandidateRunner:
         return CandidateRunner(
             store=self._store,
             steps=self.steps,
@@ -172,6 +187,7 @@ class Engine:
             metric=metric_name(request.model, dict(data)),
             samples=data[evaluation_role(request.model)].samples,
             settings=self._settings,
+            training_seconds=training_seconds,
         )
 
     def _sized(self, model: Model, given: Model) -> ModelFacts:

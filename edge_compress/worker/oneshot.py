@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from edge_compress.graph.external import inline_external_data
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
 from edge_compress.store.state import open_state
-from edge_compress.worker.engine import Engine, PairRequest, PairResult, WorkerSettings
+from edge_compress.worker.engine import Budget, Engine, PairRequest, PairResult, WorkerSettings
 
 Progress = Callable[[str, str, float, str], None]
 Where = Callable[[Resource, InvalidInput], str]
@@ -56,9 +55,10 @@ def compress_fleet(
     """Compress every selected pair; writes ``out/<model>/<profile>/model.*`` and ``report.json`` files.
 
     ``root`` is the folder that paths in the resources are relative to; an error about a resource begins with what ``where`` says.
+    ``budget_seconds`` are for each model.
+
     Returns the contract's ``--json`` mapping. Raises InvalidSpec, InvalidModel, InvalidData before any pair is begun.
     """
-    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
     pairs = selected_pairs(resources, where)
     registry = Registry.load()
     _check(pairs, registry, where)
@@ -74,14 +74,8 @@ def compress_fleet(
             with _located(model, where):
                 uploaded[model.name] = _with_files(model, root, store)
                 engine.check_data(uploaded[model.name])
-        with ThreadPoolExecutor(max_workers=_PAIRS_AT_ONCE, thread_name_prefix="pair") as pool:
-            futures = [pool.submit(_run, engine, pair, uploaded, seed, stop, deadline, progress) for pair in pairs]
-            try:
-                results = [future.result() for future in futures]
-            except BaseException:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        requests = [PairRequest(uploaded[pair.model.name], pair.profile, pair.recipe, pair.objective, seed) for pair in pairs]
+        results = _Runs(engine, stop, progress).all(requests, budget_seconds)
         return _write(pairs, results, store, registry, out)
     finally:
         engine.close()
@@ -179,23 +173,43 @@ def _put_model(field: str, name: str, path: Path, store: Store) -> str:
         raise error.within(field, name) from error
 
 
-def _run(
-    engine: Engine,
-    pair: Pair,
-    models: Mapping[str, Model],
-    seed: int,
-    stop: threading.Event,
-    deadline: float | None,
-    progress: Progress,
-) -> PairResult:
-    """One pair, with what is left of the run's budget until ``deadline`` (monotonic seconds)."""
-    request = PairRequest(models[pair.model.name], pair.profile, pair.recipe, pair.objective, seed)
-    return engine.run(
-        request,
-        progress=lambda fraction, message: progress(pair.model.name, pair.profile.name, fraction, message),
-        cancelled=stop,
-        budget_seconds=None if deadline is None else max(0.0, deadline - time.monotonic()),
-    )
+class _Runs:
+    """Runs pairs side by side; what breaks one stops all."""
+
+    def __init__(self, engine: Engine, stop: threading.Event, progress: Progress) -> None:
+        self._engine, self._stop, self._progress = engine, stop, progress
+
+    def all(self, requests: Sequence[PairRequest], budget_seconds: float | None) -> list[PairResult]:
+        """Every pair, a few at a time; with a budget one model after the other, so that each has its own."""
+        if budget_seconds is None:
+            return self._side_by_side(requests, None, _PAIRS_AT_ONCE)
+        found: dict[int, PairResult] = {}
+        for name in dict.fromkeys(item.model.name for item in requests):
+            mine = [at for at, item in enumerate(requests) if item.model.name == name]
+            together = [requests[at] for at in mine]
+            # All at once: they mostly wait for each other's steps, and the time runs for all of them.
+            budget = self._engine.budget(together, budget_seconds)
+            found |= zip(mine, self._side_by_side(together, budget, len(mine)), strict=True)
+        return [found[at] for at in range(len(requests))]
+
+    def _side_by_side(self, requests: Sequence[PairRequest], budget: Budget | None, at_once: int) -> list[PairResult]:
+        with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="pair") as pool:
+            futures = [pool.submit(self._run, item, budget) for item in requests]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _run(self, request: PairRequest, budget: Budget | None) -> PairResult:
+        model, profile = request.model.name, request.profile.name
+        return self._engine.run(
+            request,
+            progress=lambda fraction, message: self._progress(model, profile, fraction, message),
+            cancelled=self._stop,
+            budget=budget,
+        )
 
 
 def _write(pairs: Sequence[Pair], results: Sequence[PairResult], store: Store, registry: Registry, out: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from edge_compress.worker.inputs import PairRequest
 from edge_compress.worker.planning import NO_ANSWER
 
 NOT_NEEDED = "not needed: goals are met without training; give a budget to look further"
+OUT_OF_TIME = "the time budget ended"
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,20 @@ class OutcomeMemory:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def find(self, key: str, searched: bool) -> PairResult | None:
-        """The outcome that is remembered. With a budget (``searched``) one that left training out is no answer."""
-        if searched and (known := self._known(_outcome_key(key, True))) is not None:
+    def find(self, key: str, allotted: str) -> PairResult | None:
+        """The outcome that is remembered. ``allotted``: what a budget allowed to train, empty without one; with one, an outcome
+        that left training out is no answer."""
+        if allotted and (known := self._known(_outcome_key(key, allotted))) is not None:
             return known
-        known = self._known(_outcome_key(key, False))
-        return None if known and searched and any(item.why == NOT_NEEDED for item in known.outcome.candidates) else known
+        known = self._known(_outcome_key(key, ""))
+        return None if known and allotted and _left_out(known) else known
 
-    def keep(self, key: str, searched: bool, result: PairResult) -> None:
+    def keep(self, key: str, allotted: str, result: PairResult) -> None:
         """Remember an outcome, unless another run might end otherwise."""
         if any(_may_differ_next_time(item) for item in result.outcome.candidates):
             return
         artifact = encode(result.artifact) if result.artifact else None
-        self._store.put_step(_outcome_key(key, searched), {"outcome": encode(result.outcome), "artifact": artifact})
+        self._store.put_step(_outcome_key(key, allotted), {"outcome": encode(result.outcome), "artifact": artifact})
 
     def _known(self, key: str) -> PairResult | None:
         value = self._store.step(key)
@@ -63,12 +65,18 @@ def renamed(known: PairResult, request: PairRequest) -> PairResult:
     return PairResult(replace(known.outcome, model=model, profile=profile), artifact)
 
 
-def _outcome_key(key: str, searched: bool) -> str:
-    return f"{'search' if searched else 'outcome'}/{key}"
+def _outcome_key(key: str, allotted: str) -> str:
+    return f"search/{key}/{allotted}" if allotted else f"outcome/{key}"
+
+
+def _left_out(known: PairResult) -> bool:
+    """Whether there is something that a budget would have trained."""
+    return any(item.why == NOT_NEEDED for item in known.outcome.candidates)
 
 
 def _may_differ_next_time(item: CandidateResult) -> bool:
     """Whether a candidate's end came from the clock or the machine rather than from what was asked."""
     unasked = item.state == "refused" and item.why.startswith(NO_ANSWER)
     stopped = item.state == "failed" and item.why.startswith(("timeout:", "memory:", "crash:"))
-    return item.state == "skipped" or unasked or stopped
+    late = item.state == "skipped" and item.why.startswith(OUT_OF_TIME)
+    return late or unasked or stopped

@@ -1,78 +1,202 @@
-"""Runs a plan's candidates for one pair, cheap ones first, until the goals are met or the budget ends.
+"""Runs a plan's candidates for one pair, best first: single steps, then several together, then what trains, then without steps
+that do not help; until nothing promises more or the budget ends.
 
-Making and measuring one candidate is left to ``candidates``, what wins to ``domain.choice``.
+Making and measuring one candidate is left to ``candidates``, what is promising to ``domain.outlook``, how a budget is shared out
+to ``domain.allotment``, what wins to ``domain.choice``.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from edge_compress.domain.cost import excesses, on_device
+from edge_compress.domain.allotment import CHEAP_SHARE, Allotment, Prefix, trainings
+from edge_compress.domain.cost import on_device
+from edge_compress.domain.outlook import Outlook, Seen
 from edge_compress.domain.plan import Candidate, Plan
 from edge_compress.errors import Cancelled
-from edge_compress.worker.candidates import CandidateRunner, Tried
+from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
 from edge_compress.worker.inputs import PairRequest
-from edge_compress.worker.remembering import NOT_NEEDED
+from edge_compress.worker.remembering import NOT_NEEDED, OUT_OF_TIME
 from edge_compress.worker.steps import Run
 from edge_compress.worker.stopping import When, either
 
+_DEAR_EVALUATION_SECONDS = 20.0
+"""quality of a file that has lost already is measured for the record only where it takes less than this"""
+_LESS_PROMISING = "others of several steps promise more"
+_PUT_OFF = "put off until something is trained"
+_JOINT_TRIED = 4
+_MOST_UNDONE = 3
+_TAIL_SHARE, _TAIL_SECONDS = 0.06, 30.0
+"""of a budget: kept for the last timings and golden vectors"""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Monotonic seconds: until when cheap candidates are begun, and when nothing more is made. Infinite without a budget."""
+
+    cheap_until: float = math.inf
+    deadline: float = math.inf
+
+    @staticmethod
+    def of(started: float, budget_seconds: float) -> Clock:
+        """The times of a budget that began to run at ``started``."""
+        tail = min(_TAIL_SHARE * budget_seconds, _TAIL_SECONDS)
+        return Clock(started + CHEAP_SHARE * budget_seconds, started + budget_seconds - tail)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a model's search may use: its times, and what may be trained how long."""
+
+    clock: Clock
+    allotment: Allotment
+
 
 class Search:
-    """One pair's search. ``deadline``: monotonic seconds at which the budget ends; None: no budget."""
+    """One pair's search."""
 
-    def __init__(self, request: PairRequest, runner: CandidateRunner, cores: int, run: Run, deadline: float | None) -> None:
-        self._request, self._runner, self._cores, self._run, self._deadline = request, runner, cores, run, deadline
+    def __init__(self, request: PairRequest, runner: CandidateRunner, cores: int, run: Run, budget: Budget) -> None:
+        self._request, self._runner, self._cores, self._run = request, runner, cores, run
+        self._clock, self._allotment = budget.clock, budget.allotment
+        self._found: list[Tried] = []
+        self._done = self._total = 0
 
     def tried(self, plan: Plan) -> list[Tried]:
-        """Try the cheap candidates; those that train only where the cheap ones miss a goal, the user gave a budget for more, or
-        a recipe names them."""
+        """Every candidate of the plan with what became of it, and the leaner pipelines that were tried beside the best."""
+        self._total = max(1, len(plan.candidates))
         cheap = [item for item in plan.candidates if not item.trains]
         dear = [item for item in plan.candidates if item.trains]
-        tried = self._measured(self._try_all(cheap))
-        if not dear:
-            return tried
-        if self._request.recipe is None and self._deadline is None and self._any_good(tried):
-            return tried + [Tried(item, state="refused", why=NOT_NEEDED) for item in dear]
-        needed = not any(item.state == "measured" for item in tried)
-        return tried + self._measured(self._try_all(dear, int(needed)))
+        if self._request.recipe is not None:
+            self._try(plan.candidates)
+            return self._found
+        self._try([item for item in cheap if not item.joint], until=self._clock.cheap_until if dear else math.inf)
+        self._try_joint([item for item in cheap if item.joint])
+        self._try_trained(dear)
+        self._try_put_off()
+        self._try_leaner()
+        return self._found
 
-    def _measured(self, tried: list[Tried]) -> list[Tried]:
-        self._run.progress(0.82, "measuring latency and memory")
-        return self._runner.measure(tried, self._request.model.spec.quality.max_drop, Run(self._run.cancelled))
+    def _try_joint(self, candidates: Sequence[Candidate]) -> None:
+        """Of pipelines of several steps those that single steps let hope for, by what these were measured to do."""
+        outlook = self._outlook()
+        whys = [outlook.lost_cause(item) or outlook.cannot_beat(item) for item in candidates]
+        hopeful = sorted((item for item, why in zip(candidates, whys, strict=True) if not why), key=outlook.weight)
+        self._found += [Tried(item, "skipped", why) for item, why in zip(candidates, whys, strict=True) if why]
+        self._found += [Tried(item, "skipped", _LESS_PROMISING) for item in hopeful[_JOINT_TRIED:]]
+        self._try(hopeful[:_JOINT_TRIED], until=self._clock.cheap_until)
 
-    def _any_good(self, tried: Sequence[Tried]) -> bool:
-        profile, max_drop = self._request.profile.spec, self._request.model.spec.quality.max_drop
-        judged = [on_device(item.measurement, self._runner.facts, profile) for item in tried if item.state == "measured"]
-        return any(item.latency is not None and not excesses(item, profile, max_drop) for item in judged)
+    def _try_trained(self, dear: Sequence[Candidate]) -> None:
+        """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
+        each with all that may follow it."""
+        waiting = trainings(dear)
+        while waiting:
+            if self._allotment.prefixes is None and self._outlook().best is not None:
+                self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in waiting]
+                return
+            wave = self._next_wave(waiting, dear)
+            needed = not any(item.state == "measured" for item in self._found)
+            self._try(wave, at_least=int(needed), wide=len(wave))
 
-    def _try_all(self, candidates: Sequence[Candidate], at_least: int = 1) -> list[Tried]:
-        """Make and judge candidates in their order, as many at a time as there are cores. At the deadline those that run are
-        stopped, once ``at_least`` so many were made."""
-        done = made = 0
+    def _next_wave(self, waiting: list[Prefix], dear: Sequence[Candidate]) -> list[Candidate]:
+        """What is trained next, taken off ``waiting``: one pipeline of each training first, then what else follows it. What
+        promises nothing is noted on the way."""
+        outlook = self._outlook()
+        groups: list[list[Candidate]] = []
+        while waiting and len(groups) < self._cores:
+            prefix = waiting.pop(0)
+            members = [(item, self._why_not(item, outlook)) for item in dear if item.trained == prefix]
+            self._found += [Tried(item, "skipped", why) for item, why in members if why]
+            hopeful = [item for item, why in members if not why]
+            groups += [hopeful] if hopeful else []
+        return [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None]
+
+    def _why_not(self, candidate: Candidate, outlook: Outlook) -> str:
+        """Why a candidate that trains is not tried; empty: it is."""
+        allotted = self._allotment
+        if not allotted.allows(candidate.trained):
+            count = len(allotted.prefixes or ())
+            return f"the budget is for {count} trainings of {allotted.seconds:.0f} s, and others promise more"
+        return outlook.cannot_beat(candidate)
+
+    def _try_put_off(self) -> None:
+        """What was put off so that training could begin gets its turn, while there is time."""
+        waiting = [item for item in self._found if item.why == _PUT_OFF]
+        self._found = [item for item in self._found if item.why != _PUT_OFF]
+        self._try([item.candidate for item in waiting])
+
+    def _try_leaner(self) -> None:
+        """The best pipeline without each of its steps, where nobody tried that yet: a step that does not help is left out."""
+        for _ in range(_MOST_UNDONE):
+            best = self._outlook().best
+            parts = [] if best is None else [best.candidate.without(at) for at in range(len(best.candidate.made_of))]
+            fresh = [item for item in parts if self._is_quick(item)]
+            if not fresh or time.monotonic() > self._clock.deadline:
+                return
+            self._try(fresh)
+
+    def _is_quick(self, candidate: Candidate) -> bool:
+        """Whether a pipeline was not looked at yet and trains nothing that was not trained already."""
+        fresh = all(item.candidate.steps != candidate.steps for item in self._found)
+        made = any(item.candidate.trained == candidate.trained and item.state == "measured" for item in self._found)
+        return fresh and (not candidate.trains or made)
+
+    def _outlook(self) -> Outlook:
+        """What all that was measured until now lets expect."""
+        profile, facts = self._request.profile.spec, self._runner.facts
+        ran = [item for item in self._found if item.state == "measured"]
+        seen = [Seen(item.candidate, on_device(item.measurement, facts, profile)) for item in ran]
+        original = on_device(self._runner.float_measurement(Run(self._run.cancelled)), facts, profile)
+        return Outlook(seen, original, profile, self._request.model.spec.quality.max_drop, self._request.objective)
+
+    def _try(self, candidates: Sequence[Candidate], *, until: float = math.inf, at_least: int = 1, wide: int = 0) -> None:
+        """Make, judge and time candidates together."""
+        if not candidates:
+            return
+        made = self._made(candidates, until, at_least, max(self._cores, wide))
+        self._run.progress(self._fraction(), "measuring latency and memory")
+        self._found += self._runner.measure(made, self._request.model.spec.quality.max_drop, Run(self._run.cancelled))
+
+    def _made(self, candidates: Sequence[Candidate], until: float, at_least: int, at_once: int) -> list[Tried]:
+        """Make and judge candidates in their order. More at once than there are cores where some wait for what others make. At
+        the deadline those that run are stopped, once ``at_least`` so many were made."""
+        made = 0
         lock = threading.Lock()
-        cancelled, deadline = self._run.cancelled, self._deadline
-        late = When(lambda: deadline is not None and time.monotonic() > deadline and made >= at_least)
-        self._run.progress(0.0, "measuring the original")
+        cancelled, deadline = self._run.cancelled, self._clock.deadline
+        late = When(lambda: time.monotonic() > deadline and made >= at_least)
+        self._run.progress(self._fraction(), "measuring the original")
+        self._runner.baseline(Run(cancelled))
+        gate = self._gate()
 
         def attempt(candidate: Candidate) -> Tried:
-            nonlocal done, made
-            if late.is_set():
-                return Tried(candidate, state="skipped", why="the time budget ended before its turn")
+            nonlocal made
+            in_time = not late.is_set()
+            if in_time and time.monotonic() > until and made >= at_least:
+                return Tried(candidate, "skipped", _PUT_OFF)
             try:
-                tried = self._runner.attempt(candidate, Run(either(cancelled, late)))
+                tried = self._runner.attempt(candidate, Run(either(cancelled, late)), gate)
             except Cancelled:
                 if cancelled.is_set():
                     raise
-                return Tried(candidate, state="skipped", why="the time budget ended while it was made")
+                return Tried(candidate, "skipped", f"{OUT_OF_TIME} {'while it was made' if in_time else 'before its turn'}")
             with lock:
-                done, made = done + 1, made + (tried.state == "measured")
-                self._run.progress(0.8 * done / len(candidates), f"tried {done} of {len(candidates)} candidates")
+                made, self._done = made + (tried.state == "measured"), self._done + 1
+                self._run.progress(self._fraction(), f"tried {self._done} of {max(self._total, self._done)} candidates")
             return tried
 
-        self._runner.baseline(Run(cancelled))
-        with ThreadPoolExecutor(max_workers=self._cores, thread_name_prefix="candidate") as pool:
-            futures = [pool.submit(attempt, candidate) for candidate in candidates]
-            return [future.result() for future in futures]
+        with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="candidate") as pool:
+            return [future.result() for future in [pool.submit(attempt, candidate) for candidate in candidates]]
+
+    def _gate(self) -> Gate:
+        """Stops a candidate whose file is too large to win before its quality is measured, where that takes long."""
+        if self._runner.evaluation_seconds < _DEAR_EVALUATION_SECONDS:
+            return open_gate
+        return self._outlook().beaten
+
+    def _fraction(self) -> float:
+        return 0.8 * self._done / max(self._total, self._done)

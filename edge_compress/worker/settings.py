@@ -19,3 +19,9 @@ class WorkerSettings:
     golden_samples: int = 4
     allow_pt2: bool = False
     """whether .pt2 archives are lifted; reading one runs operators that a stranger chose"""
+    training_seconds: float = 300.0
+    """for a step that trains, where neither a budget nor a recipe asks for it"""
+
+    def unasked_training(self, by_recipe: bool) -> float:
+        """Seconds for a step that trains without a budget: all that a step may take where a recipe asks for it."""
+        return self.step.seconds if by_recipe else min(self.training_seconds, 0.75 * self.step.seconds)

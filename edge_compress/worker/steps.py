@@ -102,6 +102,8 @@ class StepRunner:
         while True:
             if (cached := self.cached(work.key)) is not None:
                 return cached
+            if run.cancelled.is_set():
+                raise Cancelled("cancelled before it began")
             with self._lock:
                 other = self._running.get(work.key)
                 mine: Future[Mapping[str, Any]] = Future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ def apply_step(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     """Apply one strategy; leaves ``model.onnx``."""
     strategy = Registry.load(only=[arguments["plugin"]], strict=True).strategy(arguments["strategy"])
     params = decode(strategy.Params, arguments["params"], f"{strategy.name}.params")
+    seconds = arguments.get("seconds")
     context = StepContext(
-        frame,
+        frame if seconds is None else replace(frame, limits=replace(frame.limits, seconds=seconds)),
         seed=arguments["seed"],
         teacher=Path(arguments["teacher"]),
         calibration=_source(arguments.get("calibration")),
