@@ -19,10 +19,10 @@ from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Plan
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.spec import Model, ModelData
-from edge_compress.errors import InvalidModel
+from edge_compress.errors import InvalidModel, StepFailed
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
-from edge_compress.worker.candidates import CandidateRunner
+from edge_compress.worker.candidates import ORIGINAL, CandidateRunner, Tried
 from edge_compress.worker.concluding import Conclusion
 from edge_compress.worker.cores import Cores
 from edge_compress.worker.inputs import (
@@ -166,7 +166,11 @@ class Engine:
         unasked = Allotment(self._settings.unasked_training(by_recipe=request.recipe is not None))
         allowed = budget or Budget(Clock(), unasked)
         runner = self._runner(request, facts, data, allowed.allotment.seconds)
-        tried = Search(request, runner, len(self._cores), run, allowed).tried(plan) if not support else []
+        tried = [] if support else _unless_it_runs(runner, run)
+        if tried:
+            support = f"{request.profile.spec.runtime} does not run the original: {tried[0].why}"
+        elif not support:
+            tried = Search(request, runner, len(self._cores), run, allowed).tried(plan)
         result = Conclusion(request, runner, self._registry, self._settings, run, started).result(plan, tried, support)
         original = "" if support else runner.baseline(Run(run.cancelled)).sha256
         scan = LayerScan(self._store, self.steps, self._registry, request, facts)
@@ -206,3 +210,12 @@ class Engine:
     def _needs_labels(self, model: Model) -> bool:
         asked = model.spec.quality.metric
         return bool(asked) and self._registry.quality_metric(asked).needs_labels
+
+
+def _unless_it_runs(runner: CandidateRunner, run: Run) -> list[Tried]:
+    """The original as a failed candidate where the runtime cannot run it: there is nothing then to hold others against."""
+    try:
+        runner.baseline(Run(run.cancelled))
+    except StepFailed as error:
+        return [Tried(ORIGINAL, "failed", f"{error.reason}: {error}", log=error.log)]
+    return []
