@@ -134,7 +134,7 @@ class PluginParameter:
 
 @dataclass(frozen=True)
 class PluginOffer:
-    """One thing a plugin registered: a strategy, target or quality_metric."""
+    """One thing a plugin registered: a strategy, target, quality_metric or architecture."""
 
     kind: str
     name: str

@@ -5,8 +5,10 @@ from edge_compress.domain.model import DataFacts, LayerFacts, ModelFacts, Tensor
 from edge_compress.domain.schema import spec_field as param
 from edge_compress.domain.spec import DeviceProfileSpec
 from edge_compress.errors import InvalidData, InvalidSpec
+from edge_compress.plugin.architecture import Architecture, Cost, ImageTask
 from edge_compress.plugin.hookspecs import hookimpl
 from edge_compress.plugin.quality import QualityMetric
+from edge_compress.plugin.registry import architectures
 from edge_compress.plugin.strategy import (
     STAGES,
     Batch,
@@ -22,13 +24,16 @@ from edge_compress.plugin.target import Runner, Target
 
 __all__ = [
     "STAGES",
+    "Architecture",
     "Artifact",
     "Batch",
     "Context",
+    "Cost",
     "DataFacts",
     "DeviceProfileSpec",
     "Ensures",
     "Expectation",
+    "ImageTask",
     "InvalidData",
     "InvalidSpec",
     "LayerFacts",
@@ -41,6 +46,7 @@ __all__ = [
     "Support",
     "Target",
     "TensorFacts",
+    "architectures",
     "hookimpl",
     "param",
 ]

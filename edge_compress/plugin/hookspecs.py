@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pluggy
 
 from edge_compress.domain.artifact import Artifact
+from edge_compress.plugin.architecture import Architecture
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import Strategy
 from edge_compress.plugin.target import Target
@@ -29,6 +30,11 @@ def edge_compress_register_targets() -> Sequence[Target]:  # type: ignore[empty-
 @hookspec
 def edge_compress_register_quality_metrics() -> Sequence[QualityMetric]:  # type: ignore[empty-body]  # a spec has no body
     """Quality metrics this plugin adds, as instances."""
+
+
+@hookspec
+def edge_compress_register_architectures() -> Sequence[Architecture]:  # type: ignore[empty-body]  # a spec has no body
+    """Compact architectures this plugin adds, as instances: students for ``distil.student``."""
 
 
 @hookspec

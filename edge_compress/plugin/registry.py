@@ -6,9 +6,11 @@ second one that names both distributions.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 import traceback
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +20,19 @@ import pluggy
 from edge_compress.domain.schema import unknown_name
 from edge_compress.errors import NotFound, PluginError
 from edge_compress.plugin import hookspecs
+from edge_compress.plugin.architecture import Architecture
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import STAGES, Strategy
 from edge_compress.plugin.target import Target
 
 GROUP = "edge_compress"
+_LISTS = {
+    "strategy": "strategies",
+    "target": "targets",
+    "quality metric": "quality_metrics",
+    "architecture": "architectures",
+}
+"""kind -> the attribute that lists it"""
 
 
 @dataclass
@@ -35,6 +45,7 @@ class PluginRecord:
     strategies: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     quality_metrics: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
     error: str = ""
     traceback: str = ""
 
@@ -47,6 +58,7 @@ class Registry:
     strategies: dict[str, Strategy[Any]] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     quality_metrics: dict[str, QualityMetric] = field(default_factory=dict)
+    architectures: dict[str, Architecture] = field(default_factory=dict)
     _owners: dict[tuple[str, str], str] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
 
@@ -83,6 +95,7 @@ class Registry:
                 "strategy": self._offers(plugin, "edge_compress_register_strategies", Strategy),
                 "target": self._offers(plugin, "edge_compress_register_targets", Target),
                 "quality metric": self._offers(plugin, "edge_compress_register_quality_metrics", QualityMetric),
+                "architecture": self._offers(plugin, "edge_compress_register_architectures", Architecture),
             }
             self._claim(offered, distribution or name)
         except BaseException:
@@ -91,9 +104,11 @@ class Registry:
         record.strategies = tuple(offered["strategy"])
         record.targets = tuple(offered["target"])
         record.quality_metrics = tuple(offered["quality metric"])
+        record.architectures = tuple(offered["architecture"])
         self.strategies.update(offered["strategy"])
         self.targets.update(offered["target"])
         self.quality_metrics.update(offered["quality metric"])
+        self.architectures.update(offered["architecture"])
         self.records.append(record)
         return record
 
@@ -116,8 +131,8 @@ class Registry:
         return self.quality_metrics[name]
 
     def plugin_of(self, kind: str, name: str) -> str:
-        """Entry point name of the plugin that offers ``name``; ``kind`` is strategy, target or quality metric."""
-        attribute = {"strategy": "strategies", "target": "targets", "quality metric": "quality_metrics"}[kind]
+        """Entry point name of the plugin that offers ``name``; ``kind`` is strategy, target, quality metric or architecture."""
+        attribute = _LISTS[kind]
         for record in self.records:
             if not record.error and name in getattr(record, attribute):
                 return record.name
@@ -168,6 +183,12 @@ class Registry:
         for kind, items in offered.items():
             for name in items:
                 self._owners[kind, name] = owner
+
+
+@functools.cache
+def architectures() -> Mapping[str, Architecture]:
+    """Every architecture of the installed plugins by name, for strategies that build students: those of other plugins too."""
+    return types.MappingProxyType(Registry.load().architectures)
 
 
 def _refuse_unknown_hooks(plugin: object, manager: pluggy.PluginManager) -> None:

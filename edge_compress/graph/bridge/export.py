@@ -1,4 +1,4 @@
-"""Any module as ONNX under another model's interface: imported graphs by ``writer``, others by torch's exporter."""
+"""Any module as ONNX under another model's interface: graphs by ``writer``, others by torch's exporter."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ OPSET = 18
 def export(module: Imported | nn.Module, like: onnx.ModelProto) -> onnx.ModelProto:
     """See ``edge_compress.graph.bridge.to_onnx``."""
     inner = module.module if isinstance(module, Imported) else module
-    if isinstance(inner, fx.GraphModule) and any("onnx" in node.meta for node in inner.graph.nodes):
-        return write(inner, like)
+    if isinstance(inner, fx.GraphModule):
+        try:
+            return write(inner, like)
+        except Unsupported:
+            if any("onnx" in node.meta for node in inner.graph.nodes):
+                raise  # it was imported: there is no better way to write it
     return _traced(inner, like)
 
 
