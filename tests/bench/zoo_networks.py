@@ -60,7 +60,11 @@ def squeezenet() -> nn.Module:
     """SqueezeNet 1.1 for 32 x 32, six fire modules; its classifier is a convolution."""
     body = [nn.Conv2d(3, 48, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), Fire(48, 16, 32), Fire(64, 16, 32), nn.MaxPool2d(2)]
     body += [Fire(64, 24, 64), Fire(128, 24, 64), nn.MaxPool2d(2), Fire(128, 32, 96), Fire(192, 32, 96)]
-    return nn.Sequential(*body, nn.Conv2d(192, 10, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(*body, nn.Conv2d(192, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for layer in (one for one in network.modules() if isinstance(one, nn.Conv2d)):  # no normalisation makes up for PyTorch's
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    return network
 
 
 class Attention(nn.Module):
