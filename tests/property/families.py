@@ -32,7 +32,7 @@ def tokens(b: Builder) -> Network:
     """Two attention blocks over integer tokens; keys, queries and values from one product, and a mask as a second input."""
     words, length, width, heads = 12, 6, 16, 2
     x = b.add("Gather", b.weight(words, width, fan_in=2), "ids")
-    x = b.add("Add", x, b.constant(b.draw.standardnormal((length, width)) * 0.1))
+    x = b.add("Add", x, b.constant(b.draw.standard_normal((length, width)) * 0.1))
     masked = b.draw.random() < 0.5
     ahead = b.constant(np.triu(np.full((length, length), -np.inf), 1)) if b.draw.random() < 0.5 else ""
     for _ in range(2):
