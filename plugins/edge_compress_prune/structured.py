@@ -41,6 +41,11 @@ class StructuredParams:
     ratio: float = param("share of the channels that go, over all layers together", default=0.4, minimum=0.0, maximum=0.95)
     macs: float | None = param("instead: share of the multiply-accumulates that stays", default=None, minimum=0.02, maximum=1.0)
     weights: float | None = param("instead: share of the weights that stays", default=None, minimum=0.02, maximum=1.0)
+    blocks: float = param(
+        "share of the residual blocks that go whole before (at least one, those first that the answers miss least); the other "
+        "shares are of what they leave",
+        default=0.0, minimum=0.0, maximum=0.9,
+    )  # fmt: skip
     importance: str = param(
         "what a channel is worth: norms of its weights (l1, l2), scales of BatchNorm, the effect of losing it on the answers "
         "(taylor), or its mean magnitude (activation); then scaled by how much the model minds when its layer is thinned",
@@ -58,12 +63,8 @@ class StructuredParams:
         "steps of the schedule, with training after each", default=3, minimum=1, maximum=20, unit="rounds"
     )  # fmt: skip
     epochs: float | None = param(
-        "training after the cuts, all together; absent: as many as effort allows, from 1 to 100",
+        "training after the cuts, all together; absent: as many as the step's time allows, from 1 to 200",
         default=None, minimum=0.0, maximum=1000.0, unit="epochs",
-    )  # fmt: skip
-    effort: float = param(
-        "what training may cost: multiply-accumulates of the original over the samples it sees",
-        default=3.5, minimum=0.01, maximum=1e6, unit="10^12 multiply-accumulates",
     )  # fmt: skip
     batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096, unit="samples")
     lr: float = param("highest learning rate", default=2e-3, minimum=1e-7, maximum=1.0)
@@ -123,11 +124,23 @@ class PruneStructured(Strategy[StructuredParams]):
         """Cut, train, write. Raises Unsupported where the bridge cannot take the model, ValueError where nothing can be cut."""
         from edge_compress_prune.structured_cut import thin
 
-        imported = to_torch(model)
-        trained = thin(imported, _wish(params), _course(params), context, params.effort)
+        shallow = _shallower(model, params.blocks, context) if params.blocks else model
+        imported = to_torch(shallow)
+        trained = thin(imported, _wish(params), _course(params), context)
         if trained is not None:
             context.log(f"agreement with the original {trained.before:.1%} -> {trained.agreement:.1%} in {trained.steps} batches")
-        return to_onnx(imported, model)
+        return to_onnx(imported, shallow)
+
+
+def _shallower(model: onnx.ModelProto, share: float, context: Context) -> onnx.ModelProto:
+    from edge_compress_prune.structured_blocks import drop_blocks
+    from edge_compress_prune.structured_cut import questions
+
+    batches, answers, told = questions(context)
+    shallow, lines = drop_blocks(model, share, batches, told, answers, max(1, context.limits.threads))
+    for line in lines:
+        context.log(line)
+    return shallow
 
 
 def _wish(params: StructuredParams) -> Wish:

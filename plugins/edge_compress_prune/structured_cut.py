@@ -10,16 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import onnx
 import torch
 from torch import Tensor
 
-from edge_compress.graph.bridge.answers import read_answers
+from edge_compress.graph.bridge.answers import Answer, read_answers
 from edge_compress.graph.bridge.importer import Imported
 from edge_compress.graph.bridge.norms import fold, unfold
+from edge_compress.graph.bridge.pace import epochs_within
 from edge_compress.graph.bridge.teacher import Teacher
 from edge_compress.graph.bridge.training import Course, Trained, fine_tune
 from edge_compress.plugin import Context
+from edge_compress_prune.structured_blocks import arithmetic_of
 from edge_compress_prune.structured_budget import Choice, share_out
 from edge_compress_prune.structured_costs import costs_of, layers_of
 from edge_compress_prune.structured_groups import Group, cut, find_groups
@@ -50,14 +51,14 @@ class Wish:
     exclude: tuple[str, ...] = ()
 
 
-def thin(imported: Imported, wish: Wish, course: Course, context: Context, effort: float) -> Trained | None:
+def thin(imported: Imported, wish: Wish, course: Course, context: Context) -> Trained | None:
     """Cut and train a module in place; None where no training was asked for. Raises ValueError where nothing can be cut.
 
-    Where ``course.epochs`` is below 0 they follow from ``effort``, in 10^12 multiply-accumulates of the original.
+    Where ``course.epochs`` is below 0 they follow from the step's time.
     """
     module, cutter = imported.module, _Cutter(imported, wish, context)
     if course.epochs < 0:
-        course = replace(course, epochs=affordable(effort, cutter.macs, _count(context, course.batch)))
+        course = replace(course, epochs=cutter.affordable(_count(context, course.batch)))
     rounds = targets(wish.schedule, wish.rounds, wish.left)
     epochs = spans(course.epochs, len(rounds))
     done, trained = 0.0, None
@@ -70,11 +71,6 @@ def thin(imported: Imported, wish: Wish, course: Course, context: Context, effor
             done += part
     fold(module)
     return trained
-
-
-def affordable(effort: float, macs: float, samples: int) -> float:
-    """Epochs that ``effort`` pays for, from 1 to 100."""
-    return round(min(100.0, max(1.0, effort * 1e12 / max(1.0, macs * samples))), 1)
 
 
 def targets(schedule: str, rounds: int, left: float) -> list[float]:
@@ -97,19 +93,25 @@ class _Cutter:
 
     def __init__(self, imported: Imported, wish: Wish, context: Context) -> None:
         self._module, self._wish, self._context = imported.module, wish, context
-        teacher = context.teacher()
-        self._batches = _batches(teacher, context)
+        self._batches, self._answers, _ = questions(context)
         unfold(self._module, self._batches)
         self._few = [item[:2] if imported.free_batch else item for item in self._batches[0]]
-        asked = Teacher(teacher, threads=max(1, context.limits.threads))
-        told = [asked.answer(batch)[0] for batch in self._batches]
-        self._answers = read_answers([torch.cat(parts) for parts in zip(*told, strict=True)])
         self._groups = self._usable(log=True)
-        if not self._groups:
+        if not self._groups and wish.left < 1:
             raise ValueError("no group of channels can be cut from this model")
         self._channels = {group.name: group.channels for group in self._groups}
         self._whole = self._cost()
-        self.macs = sum(costs_of(self._module, self._few, "macs").values())
+        self._macs = self._arithmetic()
+
+    def affordable(self, samples: int) -> float:
+        """Epochs that fit the step's time, once the cut is made: arithmetic is what the cut leaves of it, as far as is known."""
+        limits = self._context.limits
+        left = self._wish.left**2 if self._wish.measure == "channels" else self._wish.left
+        teacher = arithmetic_of(self._context.teacher())
+        return epochs_within(limits.seconds, limits.threads, samples, student_macs=left * self._macs, teacher_macs=teacher)
+
+    def _arithmetic(self) -> float:
+        return sum(costs_of(self._module, self._few, "macs").values())
 
     def cut_to(self, left: float) -> None:
         """Cut until this share of the original cost is left, as far as the groups allow."""
@@ -157,8 +159,12 @@ def _count(context: Context, batch: int) -> int:
     return sum(len(item) for item in context.training(batch, 0))
 
 
-def _batches(teacher: onnx.ModelProto, context: Context) -> list[list[Tensor]]:
-    """Calibration samples as the model takes them."""
+def questions(context: Context) -> tuple[list[list[Tensor]], tuple[Answer, ...], list[list[Tensor]]]:
+    """Calibration samples as the original takes them, what its outputs say, and its answers."""
+    teacher = context.teacher()
     stored = {item.name for item in teacher.graph.initializer}
     names = [item.name for item in teacher.graph.input if item.name not in stored]
-    return [[torch.from_numpy(item.inputs[name].copy()) for name in names] for item in context.calibration(32, _SAMPLES)]
+    batches = [[torch.from_numpy(item.inputs[name].copy()) for name in names] for item in context.calibration(32, _SAMPLES)]
+    asked = Teacher(teacher, threads=max(1, context.limits.threads))
+    told = [asked.answer(batch)[0] for batch in batches]
+    return batches, read_answers([torch.cat(parts) for parts in zip(*told, strict=True)]), told

@@ -23,6 +23,7 @@ from edge_compress.graph.batch import Batch
 from edge_compress.graph.bridge.answers import agreement, difference, label_loss, read_answers
 from edge_compress.graph.bridge.augment import find_variety, mixed
 from edge_compress.graph.bridge.maps import Taps, map_loss
+from edge_compress.graph.bridge.pace import bfloat16_here
 from edge_compress.graph.bridge.teacher import Teacher
 
 _HELD_OUT = 512
@@ -98,6 +99,8 @@ class Course:
     feature_weight: float = 1.0
     recalibrate: bool = False
     """gather the statistics of BatchNorm layers again at the end"""
+    bfloat16: bool | None = None
+    """multiply in bfloat16 while training (weights stay float32); absent: where the processor does it itself"""
 
 
 @dataclass(frozen=True)
@@ -156,26 +159,29 @@ class _Session:
         """batches whose gradients make one step: several where the model fixes a small batch"""
         self._taps = Taps(student, course.features)
         self._best = _Best()
-        self._total = self._done = 0
-        self._started = time.monotonic()
+        self._asked = self._total = self._done = 0
+        self._quick = bfloat16_here() if course.bfloat16 is None else course.bfloat16
+        self._started = self._warm = time.monotonic()
 
     def run(self) -> Trained:
         """Train, keeping the best."""
         self._student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what torch's kernels are fastest with
         before = self._judge()[1]
         per_epoch = sum(1 for _ in self._context.training(self._course.batch, 0))
-        wanted = self._total = max(1, round(self._course.epochs * per_epoch))
+        self._total = self._asked = max(1, round(self._course.epochs * per_epoch))
         self._steps(per_epoch)
+        if self._done < self._asked:
+            self._context.log(f"diagnosis: training ended after {self._done} of {self._asked} batches: the step's time ended")
         self._student.load_state_dict(self._best.weights)
         if self._course.recalibrate:
             self._recalibrate()
         self._student.eval()
-        return Trained(self._best.agreement, before, self._done, self._total == wanted)
+        return Trained(self._best.agreement, before, self._done, self._done == self._asked)
 
     def _steps(self, per_epoch: int) -> None:
         optimizer = _optimizer(self._student, self._course)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self._total, self._course.warmup))
-        for epoch in range(-(-self._total // per_epoch)):
+        for epoch in range(-(-self._asked // per_epoch)):
             self._train_mode()
             random = np.random.default_rng([self._context.seed, self._round, epoch])
             for batch in self._context.training(self._course.batch, epoch + _EPOCHS_APART * self._round):
@@ -193,14 +199,18 @@ class _Session:
                 break
 
     def _keep_to_time(self) -> None:
-        """Where the batches left would take longer than there is, fewer are left, so that the rate still falls to its end."""
-        if self._done % _LOOK or self._done >= self._total:
+        """Where the batches left would take longer than there is, fewer are left, so that the rate still falls to its end.
+
+        The first batches are slower than the rest and do not count; what a slow while took away comes back when it was only that.
+        """
+        now = time.monotonic()
+        if self._done == _LOOK:
+            self._warm = now
+        if self._done % _LOOK or self._done <= _LOOK:
             return
-        spent, allowed = time.monotonic() - self._started, self._allowed()
-        fits = max(self._done + 1, int(self._done * allowed / max(spent, 1e-9)))
-        if fits < self._total:
-            self._context.log(f"diagnosis: training is cut from {self._total} to {fits} batches: the step's time ends")
-            self._total = fits
+        each = (now - self._warm) / (self._done - _LOOK)
+        fits = int((self._allowed() - (now - self._started)) / max(each, 1e-9))
+        self._total = min(self._asked, self._done + max(1, fits))
 
     def _train_mode(self) -> None:
         """Batches too small to have statistics leave those of BatchNorm layers as they are."""
@@ -226,7 +236,8 @@ class _Session:
 
     def _loss(self, inputs: Sequence[Tensor], labels: Any) -> Tensor:
         theirs, their_maps = self._teacher.answer(inputs)
-        ours = outputs_of(self._student, inputs)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._quick):
+            ours = [item.float() if item.is_floating_point() else item for item in outputs_of(self._student, inputs)]
         share = self._course.label_weight
         loss = difference(self._answers, ours, theirs, self._course.temperature)
         if share and labels is not None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from edge_compress_prune.structured_budget import Choice, Layer, cost_left, share_out
-from edge_compress_prune.structured_cut import affordable, spans, targets
+from edge_compress_prune.structured_cut import spans, targets
 
 CHAIN = [Layer(90.0, {}, {"a": 1.0}), Layer(100.0, {"a": 1.0}, {"b": 1.0}), Layer(10.0, {"b": 1.0}, {})]
 
@@ -65,10 +65,3 @@ def test_the_last_round_trains_longest_and_none_is_lost() -> None:
     parts = spans(10, 3)
     assert sum(parts) == pytest.approx(10)
     assert parts[-1] > parts[0]
-
-
-def test_effort_buys_more_epochs_of_a_smaller_model() -> None:
-    assert affordable(3.5, 40.8e6, 10_000) == pytest.approx(8.6)
-    assert affordable(3.5, 12.5e6, 10_000) == pytest.approx(28.0)
-    assert affordable(0.001, 40.8e6, 10_000) == 1.0
-    assert affordable(1000, 1e6, 100) == 100.0

@@ -1,0 +1,31 @@
+"""How much training is planned for a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_compress.graph.bridge.pace import epochs_within, nominal_speed
+
+
+def epochs(seconds: float, *, threads: int = 1, samples: int = 10_000, student: float = 4e7, teacher: float = 4e7) -> float:
+    return epochs_within(seconds, threads, samples, student_macs=student, teacher_macs=teacher)
+
+
+def test_time_threads_and_smaller_students_buy_more_passes() -> None:
+    one = epochs(600)
+    assert one > 1
+    assert epochs(1200) == pytest.approx(2 * one, rel=0.01)
+    assert epochs(600, threads=2) == pytest.approx(2 * one, rel=0.01)
+    assert epochs(600, samples=20_000) == pytest.approx(one / 2, rel=0.02)
+    assert epochs(600, student=2e7) == pytest.approx(one * 4 / 2.5, rel=0.01)
+
+
+def test_it_is_the_same_each_time_and_within_bounds() -> None:
+    assert epochs(600) == epochs(600)
+    assert epochs(1e-9) == 1.0
+    assert epochs(1e9, student=1.0, teacher=1.0) == 200.0
+
+
+def test_one_pass_at_the_nominal_speed_takes_its_share_of_the_time() -> None:
+    work = 10_000 * (4e7 + 3 * 4e7)
+    assert epochs(600) == pytest.approx(600 * 0.8 * nominal_speed() / work, rel=0.02)
