@@ -24,7 +24,7 @@ from edge_compress.errors import InvalidModel, TooLarge
 MAGIC = b"PK\x03\x04"
 MAX_MEMBERS = 100_000
 MAX_JSON_BYTES = 64 * 2**20
-_PLAIN = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _BYTES_OF: Mapping[int, int] = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
 """bytes of one element by torch's number of its type: whole numbers of 8 to 64 bits, halves, floats, doubles, bool, bfloat16"""
 _STRIDED = 7
@@ -93,6 +93,8 @@ class _Members:
         infos = zipped.infolist()
         if len(infos) > MAX_MEMBERS:
             raise InvalidModel(f"read an archive of {len(infos)} files, expected at most {MAX_MEMBERS}")
+        if not infos or min(info.header_offset for info in infos) > 0:  # the end of a zip inside a torn one
+            raise zipfile.BadZipFile("it is not whole")
         total = sum(info.file_size for info in infos)
         if total > max_bytes:
             raise TooLarge(f"read an archive that unpacks to {total} bytes, expected at most {max_bytes}")
@@ -164,7 +166,7 @@ def _tensors(members: _Members, folder: str, config: Mapping[str, Any], room: _R
 
 
 def _file_of(name: str, entry: Any) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("path_name"), str) or not _PLAIN.match(entry["path_name"]):
+    if not isinstance(entry, dict) or not isinstance(entry.get("path_name"), str) or not _PLAIN.fullmatch(entry["path_name"]):
         raise InvalidModel(f"tensor {name!r}: read no plain file name for its bytes")
     if entry.get("use_pickle") is not False:
         raise InvalidModel(f"tensor {name!r} is stored as a pickle, which is never opened; export a model of plain tensors")
@@ -173,7 +175,8 @@ def _file_of(name: str, entry: Any) -> str:
 
 
 def _stored(name: str, meta: Any, data: bytes, room: _Room) -> Stored:
-    if not isinstance(meta, dict) or meta.get("layout") != _STRIDED or meta.get("dtype") not in _BYTES_OF:
+    kind = meta.get("dtype") if isinstance(meta, dict) and meta.get("layout") == _STRIDED else None
+    if type(kind) is not int or kind not in _BYTES_OF:
         raise InvalidModel(
             f"tensor {name!r}: read a layout or element type that is not taken, expected a dense one of plain numbers"
         )
@@ -181,12 +184,12 @@ def _stored(name: str, meta: Any, data: bytes, room: _Room) -> Stored:
     (offset,) = _whole(name, [meta.get("storage_offset")])
     if len(shape) != len(strides):
         raise InvalidModel(f"tensor {name!r}: read {len(shape)} axes and {len(strides)} strides")
-    size = _BYTES_OF[meta["dtype"]]
+    size = _BYTES_OF[kind]
     last = offset + sum((axis - 1) * stride for axis, stride in zip(shape, strides, strict=True))
     if 0 not in shape and (last + 1) * size > len(data):
         raise InvalidModel(f"tensor {name!r}: read {len(data)} bytes, expected {(last + 1) * size} for shape {list(shape)}")
     room.take(name, math.prod(shape) * size)
-    return Stored(meta["dtype"], shape, strides, offset, data)
+    return Stored(kind, shape, strides, offset, data)
 
 
 def _whole(name: str, items: Any) -> tuple[int, ...]:

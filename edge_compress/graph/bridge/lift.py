@@ -92,7 +92,10 @@ def _answers(module: Replay, feeds: tuple[Tensor, ...]) -> list[np.ndarray[Any, 
 
 
 def _written(module: Replay, program: Program, feeds: tuple[Tensor, ...]) -> onnx.ModelProto:
-    dims = {name: torch.export.Dim(name, min=limits.least, max=limits.most) for name, limits in program.free.items()}
+    dims = {
+        name: torch.export.Dim(f"axis{index}", min=limits.least, max=limits.most)
+        for index, (name, limits) in enumerate(program.free.items())
+    }
     axes = tuple({axis: dims[size] for axis, size in enumerate(item.sizes) if isinstance(size, str)} for item in program.inputs)
     try:
         return _exported(module, feeds, (axes,), [item.name for item in program.inputs], _outputs(program))

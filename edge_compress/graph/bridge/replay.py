@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from edge_compress.errors import InvalidModel, Unsupported
 from edge_compress.graph.archive import Stored
-from edge_compress.graph.program import Code, Program, Ref, Step, Value
+from edge_compress.graph.operands import Code, Ref, Value
+from edge_compress.graph.program import Program
+from edge_compress.graph.steps import Step
 
 TYPES: Mapping[int, torch.dtype] = {
     1: torch.uint8,
@@ -65,7 +67,7 @@ class Replay(nn.Module):
         """Raises InvalidModel, Unsupported for what cannot be run."""
         super().__init__()
         self._inputs = tuple(item.name for item in program.inputs)
-        self._outputs = tuple(item.name for item in program.outputs)
+        self._outputs = tuple(item.value for item in program.outputs)
         self._steps = [(step, _operator_of(step)) for step in program.steps if not _is_check(step)]
         self.names: dict[str, str] = {}
         """name of a buffer here -> name that its tensor has in the archive"""
