@@ -71,9 +71,9 @@ class Outlook:
         return ""
 
     def cannot_beat(self, candidate: Candidate) -> str:
-        """Why a candidate is not expected to be better than the best so far; empty: it may be."""
+        """Why a candidate is not expected to be better than the best so far; empty: it may be, or nobody told what to expect."""
         best = self.best
-        if best is None:
+        if best is None or any(item.trains and ratios([item]) == Ratios() for item in candidate.made_of):
             return ""
         expected, reached = self._figure_of(self.expected(candidate)), self._figure_of(self._reached(best.measured))
         if expected * _DOUBT <= reached * (1 + TIE):

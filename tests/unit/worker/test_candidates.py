@@ -129,6 +129,7 @@ def test_a_budget_stops_what_runs_when_it_ends(
     tried = [item for item in result.outcome.candidates if item.state != "refused"]
     sleepers = [item for item in tried if any(step.strategy == "fragile.sleep" for step in item.steps)]
     assert sleepers
-    assert all(item.state == "skipped" and "the time budget ended" in item.why for item in sleepers)
+    assert all(item.state == "skipped" for item in sleepers)
+    assert any(item.why.startswith("the time budget ended") for item in sleepers)
     assert result.artifact is not None
     assert result.outcome.seconds < 90, "nobody waited for the step's own limit"

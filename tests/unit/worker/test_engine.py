@@ -164,7 +164,7 @@ def test_two_runs_at_once_share_the_steps_in_flight(
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: engine.run(request), range(2)))
     assert both[0].artifact == both[1].artifact
-    assert engine.steps.computed - before == 7, "propose, step, convert, quality, latency, memory, golden: once each"
+    assert engine.steps.computed - before == 8, "propose, step, convert, quality, latency, memory, golden, layers: once each"
 
 
 def test_cancelling_ends_a_hanging_step_within_a_second_and_leaves_no_process(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,18 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_compress.domain.allotment import Allotment
 from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe, parse_resource
 from edge_compress.store.interface import Store
-from edge_compress.worker import oneshot
-from edge_compress.worker.engine import Engine, PairRequest
+from edge_compress.worker.engine import Budget, Engine, PairRequest
+from edge_compress.worker.search import Clock
 
 
-def test_the_budget_is_the_runs_and_not_each_pairs(
+def test_pairs_of_one_model_share_its_budget(
     make_engine: Callable[..., Engine], digits: Model, make_profile: Callable[..., DeviceProfile]
 ) -> None:
-    pair = oneshot.Pair(digits, make_profile("late", precisions=["fp32"]), None, "size")
     over = time.monotonic() - 1
-    result = oneshot._run(make_engine(), pair, {"digits": digits}, 11, threading.Event(), over, lambda *said: None)
+    spent = Budget(Clock(over, over), Allotment(1.0, ()))
+    request = PairRequest(digits, make_profile("late", precisions=["fp32"]), None, "size", seed=11)
+    result = make_engine().run(request, budget=spent)
     assert result.artifact is not None, "the best so far"
     assert any(item.why == "the time budget ended before its turn" for item in result.outcome.candidates)
 
