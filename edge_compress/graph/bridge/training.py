@@ -180,7 +180,7 @@ class _Session:
 
     def _steps(self, per_epoch: int) -> None:
         optimizer = _optimizer(self._student, self._course)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, self._total, self._course.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: rate(self._done, self._total, self._course.warmup))
         for epoch in range(-(-self._asked // per_epoch)):
             self._train_mode()
             random = np.random.default_rng([self._context.seed, self._round, epoch])
@@ -189,7 +189,7 @@ class _Session:
                 self._done += 1
                 if self._done % self._gathered == 0 or self._done == self._total:
                     _step(optimizer)
-                schedule.step()
+                    schedule.step()
                 self._tell(loss)
                 self._keep_to_time()
                 if self._done >= self._total:
