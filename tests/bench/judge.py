@@ -6,6 +6,7 @@ turns, so that their ratios hold while the machine's speed drifts.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from edge_compress.encoding import packed_bytes, zstd
+from edge_compress.encoding import packed_bytes
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SECONDS_OF_TIMING = 20.0
 ROUNDS = (40, 400)
@@ -62,7 +68,7 @@ def right(path: Path, inputs: Array, labels: Array) -> Array:
     runner = session(path)
     name = runner.get_inputs()[0].name
     highest = [int(np.argmax(runner.run(None, {name: sample[None]})[0])) for sample in inputs]
-    return np.array(highest) == labels
+    return np.equal(highest, labels)
 
 
 def drop(before: Array, after: Array) -> Drop:

@@ -33,7 +33,7 @@ class PeerFailed(Exception):
     """A peer could not compress the model; one line says why."""
 
 
-class Reader(CalibrationDataReader):
+class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
     """Calibration samples one by one, as onnxruntime's quantiser asks for them."""
 
     def __init__(self, name: str, samples: Array) -> None:

@@ -11,6 +11,8 @@ SMALL, FAST = 0.5, 0.8
 """of the best peer's: the goals with int8"""
 TIMES_SMALLER, TIMES_FASTER = 3.0, 1.5
 """of float: the goals without int8"""
+NOISE = 1.03
+"""of latencies: closer ones are the same"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _lost(row: Row) -> str:
 def worse(rows: Sequence[Row], method: str) -> list[str]:
     """Where our file ``method`` is worse than the best peer in drop (beyond the noise of both), in download or in latency.
 
-    3 % of latency is noise. Peers that lose more than is tolerated are no rivals.
+    Peers that lose more than is tolerated are no rivals.
     """
     ours = next((row for row in rows if row.method == method and row.ours), None)
     rivals = [row for row in rows if not row.ours and row.method != "float" and row.counts]
@@ -105,14 +107,12 @@ def worse(rows: Sequence[Row], method: str) -> list[str]:
     if ours.why:
         return [f"{ours.model}: {method}: {ours.why}"]
     found = []
-    best = {name: min(rivals, key=lambda row, name=name: getattr(row, name)) for name in ("drop", "zstd19", "latency")}
-    if ours.drop > best["drop"].drop + ours.margin + best["drop"].margin:
-        found.append(f"{ours.model}: {method}: drop {ours.drop:.2f} against {best['drop'].drop:.2f} of {best['drop'].method}")
-    if ours.zstd19 > best["zstd19"].zstd19:
-        found.append(
-            f"{ours.model}: {method}: {ours.zstd19:,} bytes against {best['zstd19'].zstd19:,} of {best['zstd19'].method}"
-        )
-    if ours.latency > 1.03 * best["latency"].latency:
-        theirs = best["latency"]
-        found.append(f"{ours.model}: {method}: latency {ours.latency:.2f} against {theirs.latency:.2f} of {theirs.method}")
-    return found
+    surest = min(rivals, key=lambda row: row.drop)
+    smallest, fastest = min(rivals, key=lambda row: row.zstd19), min(rivals, key=lambda row: row.latency)
+    if ours.drop > surest.drop + ours.margin + surest.margin:
+        found.append(f"drop {ours.drop:.2f} against {surest.drop:.2f} of {surest.method}")
+    if ours.zstd19 > smallest.zstd19:
+        found.append(f"{ours.zstd19:,} bytes against {smallest.zstd19:,} of {smallest.method}")
+    if ours.latency > NOISE * fastest.latency:
+        found.append(f"latency {ours.latency:.2f} against {fastest.latency:.2f} of {fastest.method}")
+    return [f"{ours.model}: {method}: {what}" for what in found]
