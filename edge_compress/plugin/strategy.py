@@ -10,7 +10,7 @@ import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.spec import DeviceProfileSpec
@@ -29,8 +29,8 @@ STAGES = ("graph", "structure", "sparsity", "precision")
 class Requires:
     """What must be there before ``apply`` is called; where it is not, the candidate is refused with the reason."""
 
-    calibration: bool = False
-    """unlabelled samples"""
+    calibration: bool | Literal["optional"] = False
+    """unlabelled samples; "optional": lent where there are some, and ``Context.calibration`` raises InvalidData where not"""
     training: bool = False
     """samples to train on; calibration samples stand in when there are no others"""
     labels: bool = False

@@ -1,4 +1,4 @@
-"""The task that asks a plugin's strategies what they propose for a model and a profile. Needs no model file and no runtime."""
+"""The task that asks plugins' strategies what they propose for a model and a profile. Needs no model file and no runtime."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MOST_PROPOSALS = 8
 
 
 def propose(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """What one plugin's strategies propose for a model and a profile, or why they do not apply."""
-    registry = Registry.load(only=[arguments["plugin"]], strict=True)
+    """What the strategies of some plugins propose for a model and a profile, or why they do not apply."""
+    registry = Registry.load(only=arguments["plugins"], strict=True)
     model = ModelFacts.from_json(arguments["model"])
     profile = decode(DeviceProfileSpec, arguments["profile"], "profile")
     have = frozenset(arguments["have"])
@@ -39,7 +39,7 @@ def missing(requires: Requires, profile: DeviceProfileSpec, model: ModelFacts, h
         return f"needs {', '.join(lacking)}, but the profile allows only {', '.join(profile.precisions)}"
     if requires.float_model and model.quantized:
         return "the model is quantised already"
-    if requires.calibration and "calibration" not in have:
+    if requires.calibration is True and "calibration" not in have:
         return "needs calibration samples (spec.data.calibration)"
     if requires.training and not have & {"training", "calibration"}:
         return "needs training samples (spec.data.training)"

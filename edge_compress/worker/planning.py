@@ -14,7 +14,7 @@ from edge_compress.domain.plan import Plan, Prediction, Proposal, draw_up, pipel
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.spec import DeviceProfileSpec
 from edge_compress.errors import InvalidInput, StepFailed, TooLarge
-from edge_compress.plugin.registry import Registry
+from edge_compress.plugin.registry import PluginRecord, Registry
 from edge_compress.worker.inputs import PairRequest
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.steps import Run, StepRunner, Work
@@ -53,19 +53,32 @@ class Planner:
     def _proposals(
         self, request: PairRequest, facts: ModelFacts, have: Sequence[str], run: Run
     ) -> tuple[list[Proposal], list[Proposal]]:
-        """Ask each plugin in a child process of its own; one that crashes or hangs there is refused with what happened."""
+        """What all plugins propose, asked in one child process; where that fails, in one each, so that a plugin that crashes or
+        hangs is refused alone, with what happened."""
         steps = self._recipe_steps(request)
+        asked = [item for item in self._registry.records if item.strategies and (steps is None or _named(item, steps))]
+        if not asked:
+            return [], []
+        try:
+            return self._ask(asked, facts, request.profile.spec, have, steps, run), []
+        except InvalidInput:
+            if steps is not None:
+                raise  # what the recipe says is wrong
+        except (StepFailed, TooLarge):
+            pass
+        return self._ask_each(asked, request, facts, have, steps, run)
+
+    def _ask_each(
+        self, asked: Sequence[PluginRecord], request: PairRequest, facts: ModelFacts, have: Sequence[str], steps: Any, run: Run
+    ) -> tuple[list[Proposal], list[Proposal]]:
         found: list[Proposal] = []
         broken: list[Proposal] = []
-        for record in self._registry.records:
-            asked = None if steps is None else [item for item in steps if item["strategy"] in record.strategies]
-            if not record.strategies or asked == []:
-                continue
+        for record in asked:
             try:
-                found += self._ask(record, facts, request.profile.spec, have, asked, run)
+                found += self._ask([record], facts, request.profile.spec, have, steps, run)
             except (StepFailed, InvalidInput, TooLarge) as error:
                 if steps is not None and isinstance(error, InvalidInput):
-                    raise  # what the recipe says is wrong
+                    raise  # as above
                 broken += [Proposal(name, "", "graph", refused=f"{NO_ANSWER}: {error}") for name in record.strategies]
         return found, broken
 
@@ -79,19 +92,31 @@ class Planner:
         return [{"strategy": item.strategy, "params": dict(item.params), "index": index} for index, item in wanted]
 
     def _ask(
-        self, record: Any, facts: ModelFacts, profile: DeviceProfileSpec, have: Sequence[str], steps: Any, run: Run
+        self,
+        records: Sequence[PluginRecord],
+        facts: ModelFacts,
+        profile: DeviceProfileSpec,
+        have: Sequence[str],
+        steps: Any,
+        run: Run,
     ) -> list[Proposal]:
+        names = [name for record in records for name in record.strategies]
         arguments = {
-            "plugin": record.name,
+            "plugins": sorted(record.name for record in records),
             "model": facts.to_json(),
             "profile": encode(profile),
             "have": sorted(have),
-            "steps": steps,
+            "steps": None if steps is None else [item for item in steps if item["strategy"] in names],
         }
-        strategies = {name: self._registry.strategies[name].version for name in record.strategies}
-        decides = {**arguments, "plugin": [record.name, record.distribution, record.version], "strategies": strategies}
+        strategies = {name: self._registry.strategies[name].version for name in names}
+        plugins = sorted([record.name, record.distribution, record.version] for record in records)
+        decides = {**arguments, "plugins": plugins, "strategies": strategies}
         value = self._steps.result(Work("propose", decides, arguments, self._settings.propose), run)
         return [decode(Proposal, item, "proposal") for item in value["proposals"]]
+
+
+def _named(record: PluginRecord, steps: Sequence[dict[str, Any]]) -> bool:
+    return any(item["strategy"] in record.strategies for item in steps)
 
 
 def _hopeless(
