@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_compress.domain.spec import DeviceProfile, Model
+from edge_compress.domain.spec import DeviceProfile, Model, Recipe
 from edge_compress.worker.engine import Engine, PairRequest
 
 FRAGILE = '''
 import os, time
-from edge_compress.plugin import InvalidSpec, Strategy, Target, hookimpl
+from edge_compress.plugin import InvalidData, InvalidSpec, Requires, Strategy, Target, hookimpl
 from dataclasses import dataclass
 
 
@@ -54,6 +55,26 @@ class Sleep(Strategy[NoParams]):
         time.sleep(3600)
 
 
+class Lent(Strategy[NoParams]):
+    """Takes calibration samples where there are some."""
+
+    name = "fragile.lent"
+    stage = "sparsity"
+    Params = NoParams
+    requires = Requires(calibration="optional")
+
+    def propose(self, model, profile):
+        return []
+
+    def apply(self, model, params, context):
+        try:
+            said = f"{sum(len(batch) for batch in context.calibration())} samples"
+        except InvalidData as error:
+            said = str(error)
+        context.log(f"diagnosis: lent {said}")
+        return model
+
+
 class Runtime(Target):
     """Takes every model with one thread, and dies of marked ones with two."""
 
@@ -75,7 +96,7 @@ class Runtime(Target):
 
 @hookimpl
 def edge_compress_register_strategies():
-    return [Mark(), Sleep()]
+    return [Mark(), Sleep(), Lent()]
 
 
 @hookimpl
@@ -133,3 +154,18 @@ def test_a_budget_stops_what_runs_when_it_ends(
     assert any(item.why.startswith("the time budget ended") for item in sleepers)
     assert result.artifact is not None
     assert result.outcome.seconds < 90, "nobody waited for the step's own limit"
+
+
+def test_optional_calibration_is_lent_where_there_is_some(
+    fragile_plugin: None,
+    make_engine: Callable[..., Engine],
+    digits: Model,
+    make_profile: Callable[..., DeviceProfile],
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    without = replace(digits, spec=replace(digits.spec, data=replace(digits.spec.data, calibration="")))
+    said = [
+        make_engine().run(PairRequest(model, make_profile(), make_recipe("fragile.lent"))).outcome.candidates[0].log
+        for model in (digits, without)
+    ]
+    assert said == [("lent 200 samples",), ("lent spec.data.calibration: there are no calibration samples",)]
