@@ -54,6 +54,7 @@ class _Writer:
         self._module, self._sheet, self._shapes, self._outputs = module, sheet, shapes, outputs
         self._names: dict[fx.Node, tuple[str, ...]] = {}
         self._reserved = {*sheet.inputs, *outputs}
+        self._last = dict(zip(_results(module), outputs, strict=True))
 
     def run(self) -> None:
         """Write everything."""
@@ -69,7 +70,7 @@ class _Writer:
                 case "call_function":
                     self._function(node)
                 case "output":
-                    self._finish(node)
+                    self._finish()
                 case _:
                     raise Unsupported(f"{node.name}: no ONNX form for a call of the method {node.target}")
 
@@ -94,8 +95,12 @@ class _Writer:
     def _made(self, node: fx.Node, origin: Origin | None) -> tuple[str, ...]:
         """Output names: the original's where they are free or are outputs of the model."""
         if origin is None:
-            return (self._sheet.fresh(node.name),)
+            return (self._fresh(node),)
         return tuple(self._own(name) if name else "" for name in origin.outputs)
+
+    def _fresh(self, node: fx.Node) -> str:
+        """A name for what did not come from a file: that of the model's output where it is one."""
+        return self._own(self._last[node]) if node in self._last else self._sheet.fresh(node.name)
 
     def _own(self, name: str) -> str:
         if name in self._reserved:
@@ -112,16 +117,20 @@ class _Writer:
         form = _FUNCTIONS.get(node.target)
         if form is None or not all(isinstance(item, fx.Node) for item in node.args) or node.kwargs:
             raise Unsupported(f"{node.name}: no ONNX form for a call of {node.target}")
-        self._names[node] = (self._sheet.fresh(node.name),)
+        self._names[node] = (self._fresh(node),)
         self._sheet.node(form, [self._sheet.plain(self._names[item][0]) for item in node.all_input_nodes], self._names[node])
 
-    def _finish(self, node: fx.Node) -> None:
-        made = node.args[0]
-        for item, wanted in zip(made if isinstance(made, (tuple, list)) else [made], self._outputs, strict=True):
-            assert isinstance(item, fx.Node)
+    def _finish(self) -> None:
+        for item, wanted in zip(_results(self._module), self._outputs, strict=True):
             name = self._sheet.plain(self._names[item][0])
             if name != wanted:
                 self._sheet.node("Identity", [name], [wanted])
+
+
+def _results(module: fx.GraphModule) -> list[fx.Node]:
+    """What the graph gives, in order."""
+    made: Any = next(node for node in module.graph.nodes if node.op == "output").args[0]
+    return list(made) if isinstance(made, (tuple, list)) else [made]
 
 
 def _is_item(node: fx.Node) -> bool:
