@@ -52,14 +52,15 @@ def allot(plans: Sequence[Plan], budget_seconds: float, cores: int) -> Allotment
 
 
 def trainings(candidates: Sequence[Candidate]) -> list[Prefix]:
-    """The distinct trained prefixes, most promising first: one of each kind before a second of any, single trainings before
-    double ones."""
-    found: list[tuple[int, int, int, Prefix]] = []
-    seen: list[tuple[str, ...]] = []
-    for item in candidates:
-        if not item.trains or any(item.trained == prefix for *_, prefix in found):
-            continue
-        kind = tuple(step.strategy for step in item.trained)
-        found.append((item.trainings, seen.count(kind), len(found), item.trained))
-        seen.append(kind)
-    return [prefix for *_, prefix in sorted(found, key=lambda entry: entry[:3])]
+    """The distinct trained prefixes, most promising first: single trainings before double ones; what a strategy proposes first
+    before what it proposes next, for it knows best what keeps the quality; then in the order of ``candidates``."""
+    first: dict[int, Candidate] = {}
+    for at, item in enumerate(candidates):
+        if item.trains and all(item.trained != other.trained for other in first.values()):
+            first[at] = item
+    ordered = sorted(first.items(), key=lambda entry: (entry[1].trainings, _rank(entry[1]), entry[0]))
+    return [item.trained for _, item in ordered]
+
+
+def _rank(candidate: Candidate) -> int:
+    return sum(item.rank for item in candidate.made_of if item.trains)

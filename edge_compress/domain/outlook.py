@@ -62,7 +62,7 @@ class Outlook:
 
     def lost_cause(self, candidate: Candidate) -> str:
         """Why a pipeline of several steps cannot keep the quality: one of its steps alone loses too much. Empty: it may."""
-        alone = [item for item in self._seen if _is_part(item.candidate, candidate) and not candidate.trains]
+        alone = [item for item in self._seen if _is_part(item.candidate, candidate)]
         for item in alone:
             quality = item.measured.quality
             if quality is not None and quality.drop > self._max_drop + _REPAIR:
@@ -135,9 +135,10 @@ def _quotient(after: Ratios, before: Ratios, expected: Ratios) -> Ratios:
 
 
 def _is_part(part: Candidate, whole: Candidate) -> bool:
-    """Whether ``part`` is ``whole`` without some of its lossy steps."""
+    """Whether ``part`` is one lossy step of ``whole`` with all that ``whole`` trains, for training may repair the others."""
     lossy = [item for item in part.made_of if item.stage != "graph"]
-    return len(lossy) == 1 and lossy[0] in whole.made_of and len(part.made_of) < len(whole.made_of)
+    smaller = len(lossy) == 1 and lossy[0] in whole.made_of and len(part.made_of) < len(whole.made_of)
+    return smaller and part.trained == whole.trained
 
 
 def _name(candidate: Candidate) -> str:

@@ -37,6 +37,8 @@ class Proposal:
     """position in a recipe"""
     trains: bool = False
     """takes minutes rather than seconds; tried only where the cheap ones miss the goals, or a budget asks for more"""
+    rank: int = 0
+    """place among what its strategy proposes, most promising first"""
 
     @property
     def step(self) -> AppliedStep:

@@ -53,7 +53,7 @@ def _proposals(strategy: Strategy[Any], model: ModelFacts, profile: DeviceProfil
     if why:
         return [Proposal(strategy.name, strategy.version, strategy.stage, refused=why)]
     bound = [strategy.bind(params, profile) for params in list(strategy.propose(model, profile))[:_MOST_PROPOSALS]]
-    return [_proposal(strategy, model, params) for params in dict.fromkeys(bound)]
+    return [_proposal(strategy, model, params, rank) for rank, params in enumerate(dict.fromkeys(bound))]
 
 
 def _asked(
@@ -72,7 +72,7 @@ def _why_not(strategy: Strategy[Any], model: ModelFacts, profile: DeviceProfileS
     return "" if support.ok else f"does not apply, because {support.reason}"
 
 
-def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any) -> Proposal:
+def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any, rank: int = 0) -> Proposal:
     expected = strategy.expect(model, params)
     return Proposal(
         strategy.name,
@@ -86,4 +86,5 @@ def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any) -> Propos
         lossless=strategy.ensures.lossless,
         golden_tolerance=strategy.ensures.golden_tolerance,
         trains=strategy.requires.training,
+        rank=rank,
     )

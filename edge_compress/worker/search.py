@@ -7,7 +7,6 @@ to ``domain.allotment``, what wins to ``domain.choice``.
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
@@ -73,9 +72,10 @@ class Search:
         cheap = [item for item in plan.candidates if not item.trains]
         dear = [item for item in plan.candidates if item.trains]
         if self._request.recipe is not None:
-            self._try(plan.candidates)
+            self._try(plan.candidates, at_least=1)
             return self._found
-        self._try([item for item in cheap if not item.joint], until=self._clock.cheap_until if dear else math.inf)
+        single = [item for item in cheap if not item.joint]
+        self._try(single, until=self._clock.cheap_until if dear else math.inf, at_least=1)
         self._try_joint([item for item in cheap if item.joint])
         self._try_trained(dear)
         self._try_put_off()
@@ -93,28 +93,41 @@ class Search:
 
     def _try_trained(self, dear: Sequence[Candidate]) -> None:
         """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
-        each with all that may follow it."""
+        and then what follows each."""
         waiting = trainings(dear)
         while waiting:
             if self._allotment.prefixes is None and self._outlook().best is not None:
                 self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in waiting]
                 return
-            wave = self._next_wave(waiting, dear)
+            first, following = self._next_wave(waiting, dear)
             needed = not any(item.state == "measured" for item in self._found)
-            self._try(wave, at_least=int(needed), wide=len(wave))
+            self._try(first, at_least=int(needed))
+            self._try_followers(following)
 
-    def _next_wave(self, waiting: list[Prefix], dear: Sequence[Candidate]) -> list[Candidate]:
-        """What is trained next, taken off ``waiting``: one pipeline of each training first, then what else follows it. What
-        promises nothing is noted on the way."""
+    def _next_wave(self, waiting: list[Prefix], dear: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+        """What is trained next, taken off ``waiting``: one pipeline of each training, the shortest, and what else follows them.
+        What promises nothing is noted on the way."""
         outlook = self._outlook()
-        groups: list[list[Candidate]] = []
-        while waiting and len(groups) < self._cores:
+        first: list[Candidate] = []
+        following: list[Candidate] = []
+        while waiting and len(first) < self._cores:
             prefix = waiting.pop(0)
-            members = [(item, self._why_not(item, outlook)) for item in dear if item.trained == prefix]
-            self._found += [Tried(item, "skipped", why) for item, why in members if why]
-            hopeful = [item for item, why in members if not why]
-            groups += [hopeful] if hopeful else []
-        return [item for turn in itertools.zip_longest(*groups) for item in turn if item is not None]
+            members = sorted((item for item in dear if item.trained == prefix), key=lambda item: len(item.steps))
+            whys = [self._why_not(item, outlook) for item in members]
+            if all(whys):
+                self._found += [Tried(item, "skipped", why) for item, why in zip(members, whys, strict=True)]
+                continue
+            first.append(members[0])  # even where it cannot win: it tells what the training did
+            following += [item for item, why in zip(members[1:], whys[1:], strict=True) if not why]
+            self._found += [Tried(item, "skipped", why) for item, why in zip(members[1:], whys[1:], strict=True) if why]
+        return first, following
+
+    def _try_followers(self, candidates: Sequence[Candidate]) -> None:
+        """What follows a training, where the training kept the quality."""
+        outlook = self._outlook()
+        whys = [outlook.lost_cause(item) for item in candidates]
+        self._found += [Tried(item, "skipped", why) for item, why in zip(candidates, whys, strict=True) if why]
+        self._try([item for item, why in zip(candidates, whys, strict=True) if not why])
 
     def _why_not(self, candidate: Candidate, outlook: Outlook) -> str:
         """Why a candidate that trains is not tried; empty: it is."""
@@ -154,17 +167,17 @@ class Search:
         original = on_device(self._runner.float_measurement(Run(self._run.cancelled)), facts, profile)
         return Outlook(seen, original, profile, self._request.model.spec.quality.max_drop, self._request.objective)
 
-    def _try(self, candidates: Sequence[Candidate], *, until: float = math.inf, at_least: int = 1, wide: int = 0) -> None:
+    def _try(self, candidates: Sequence[Candidate], *, until: float = math.inf, at_least: int = 0) -> None:
         """Make, judge and time candidates together."""
         if not candidates:
             return
-        made = self._made(candidates, until, at_least, max(self._cores, wide))
+        made = self._made(candidates, until, at_least)
         self._run.progress(self._fraction(), "measuring latency and memory")
         self._found += self._runner.measure(made, self._request.model.spec.quality.max_drop, Run(self._run.cancelled))
 
-    def _made(self, candidates: Sequence[Candidate], until: float, at_least: int, at_once: int) -> list[Tried]:
-        """Make and judge candidates in their order. More at once than there are cores where some wait for what others make. At
-        the deadline those that run are stopped, once ``at_least`` so many were made."""
+    def _made(self, candidates: Sequence[Candidate], until: float, at_least: int) -> list[Tried]:
+        """Make and judge candidates in their order, as many at a time as there are cores. At the deadline those that run are
+        stopped, once ``at_least`` so many were made."""
         made = 0
         lock = threading.Lock()
         cancelled, deadline = self._run.cancelled, self._clock.deadline
@@ -189,7 +202,7 @@ class Search:
                 self._run.progress(self._fraction(), f"tried {self._done} of {max(self._total, self._done)} candidates")
             return tried
 
-        with ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="candidate") as pool:
+        with ThreadPoolExecutor(max_workers=self._cores, thread_name_prefix="candidate") as pool:
             return [future.result() for future in [pool.submit(attempt, candidate) for candidate in candidates]]
 
     def _gate(self) -> Gate:

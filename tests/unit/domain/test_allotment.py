@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge_compress.domain.allotment import TRAINING_SHARE, allot, trainings
@@ -17,8 +19,8 @@ STUDENT = Proposal("distill.student", "1", "structure", bytes_ratio=0.6, downloa
 
 def cut(left: float) -> Proposal:
     """A pruned structure."""
-    made = Proposal("prune.structured", "1", "structure", {"left": left}, bytes_ratio=left, download_ratio=left, trains=True)
-    return Proposal(**{**vars(made), "latency_ratio": left})
+    made = Proposal("prune.structured", "1", "structure", {"left": left}, latency_ratio=left, trains=True)
+    return replace(made, bytes_ratio=left, download_ratio=left)
 
 
 def plan_of(*proposals: Proposal, objective: str = "latency") -> Plan:
@@ -47,11 +49,12 @@ def test_trainings_are_counted_and_not_what_follows_them() -> None:
     assert any(refusal.why.startswith("only the") for refusal in plan.refused)
 
 
-def test_one_training_of_each_kind_comes_before_a_second_of_any_and_double_ones_last() -> None:
-    plan = plan_of(OPTIMIZE, INT8, QAT, cut(0.4), cut(0.5), STUDENT)
+def test_what_each_strategy_proposes_first_comes_before_its_other_proposals_and_double_trainings_last() -> None:
+    plan = plan_of(OPTIMIZE, INT8, QAT, cut(0.5), replace(cut(0.4), rank=1), STUDENT)
     kinds = [tuple(step.strategy for step in prefix[1:]) for prefix in trainings(plan.candidates)]
     assert set(kinds[:3]) == {("prune.structured",), ("distill.student",), ("quantize.qat",)}
     assert kinds[3] == ("prune.structured",)
+    assert trainings(plan.candidates)[3][-1].params == {"left": 0.4}, "though it promises more of the objective"
     assert all(len(kind) == 2 for kind in kinds[4:])
 
 

@@ -53,7 +53,9 @@ def test_a_pipeline_is_a_lost_cause_where_one_of_its_steps_alone_loses_too_much(
     known = outlook(seen(OPTIMIZE), seen(OPTIMIZE, CUT, drop=0.0948), seen(OPTIMIZE, INT8, drop=0.002))
     why = known.lost_cause(candidate(OPTIMIZE, CUT, INT8))
     assert why == "lowrank.svd alone drops top1 by 0.0948, more than the 0.01 allowed"
-    assert not known.lost_cause(candidate(OPTIMIZE, INT8, TRAINED)), "training may repair"
+    assert not known.lost_cause(candidate(OPTIMIZE, CUT, INT8, TRAINED)), "training may repair"
+    failed = outlook(seen(OPTIMIZE, TRAINED, drop=0.05))
+    assert failed.lost_cause(candidate(OPTIMIZE, TRAINED, INT8)).startswith("prune.structured alone drops top1 by 0.0500")
     assert not outlook(seen(OPTIMIZE, CUT, drop=0.012)).lost_cause(candidate(OPTIMIZE, CUT, INT8)), "a drop has noise"
 
 
