@@ -129,7 +129,7 @@ def _features(student: fx.GraphModule, kind: str, room: Classroom, seed: int) ->
 def _account(wish: Wish, cost: Cost, trained: Trained, epochs: float, samples: int) -> str:
     size = f"{cost.macs / 1e6:.1f} million multiply-accumulates, {cost.weights:,.0f} weights"
     taught = f"{trained.steps} batches, {epochs:g} passes over {samples} samples"
-    return f"{wish.architecture.name} of width {wish.width:g} ({size}): agrees with the original by {trained.agreement:.1%} after {taught}"
+    return f"{wish.architecture.name} of width {wish.width:g} ({size}): {trained.agreement:.1%} agreement after {taught}"
 
 
 def _hold(student: fx.GraphModule, made: onnx.ModelProto, room: Classroom) -> None:

@@ -3,8 +3,8 @@
 Sources: Hinton et al. 2015 (arXiv:1503.02531) for soft targets, Beyer et al. 2021 (arXiv:2106.05237) for patience, ``matching``
 for inner maps; the architectures name their own. Labels are not needed and may be used. Does not apply to models with several
 inputs or outputs, to anything but images (or maps like spectrograms) and one row of answers, and to models so small that no
-student is smaller. A fresh network knows nothing of the data that the model once saw and that is not here any more: with few samples or
-little time, pruning loses less (decision 0004 has figures).
+student is smaller. A fresh network knows nothing of the data that the model once saw and that is not here any more: with few
+samples or little time, pruning loses less (decision 0004 has figures).
 """
 
 from __future__ import annotations

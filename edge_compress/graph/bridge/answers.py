@@ -57,13 +57,18 @@ def read_answers(outputs: Sequence[Tensor]) -> tuple[Answer, ...]:
 def _answer(index: int, output: Tensor) -> Answer:
     if output.dim() >= 2 and output.shape[-1] >= 2 and _are_probabilities(output):
         return Answer(index, "probabilities")
-    if output.dim() == 2 and output.shape[-1] >= 2:
+    if output.dim() == 2 and output.shape[-1] >= 2 and not _are_bounded(output):
         return Answer(index, "scores")
     return Answer(index, "values", max(float(output.var(correction=0)), 1e-12))
 
 
 def _are_probabilities(output: Tensor) -> bool:
     return bool((output >= 0).all()) and bool(((output.sum(-1) - 1).abs() < 1e-3).all())
+
+
+def _are_bounded(output: Tensor) -> bool:
+    """Whether all lie between -1 and 1: sigmoids, or an embedding of one length, where each number counts as it is."""
+    return float(output.abs().max()) <= 1.0
 
 
 def difference(answers: Sequence[Answer], ours: Sequence[Tensor], theirs: Sequence[Tensor], temperature: float = 1.0) -> Tensor:

@@ -17,7 +17,8 @@ def test_installed_plugins_show_their_offers_and_parameters():
     assert static["bits"].type == "int"
     assert "|" in static["activation"].type
     assert all(parameter.doc for parameter in static.values())
-    assert {offer.kind for plugin in found.values() for offer in plugin.offers} == {"strategy", "target", "quality_metric"}
+    kinds = {offer.kind for plugin in found.values() for offer in plugin.offers}
+    assert kinds == {"strategy", "target", "quality_metric", "architecture"}
 
 
 def test_a_broken_plugin_is_listed_with_its_error():
