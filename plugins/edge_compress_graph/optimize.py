@@ -23,9 +23,11 @@ class OptimizeParams:
 
 
 class GraphOptimize(Strategy[OptimizeParams]):
-    """Folds constants, fuses batch normalisation and padding into convolutions, drops identities, dropout and dead nodes."""
+    """Folds constants, fuses batch normalisation and padding into convolutions, drops identities, dropout and dead nodes;
+    writes shortcuts that pick pixels and pad channels as convolutions."""
 
     name: ClassVar[str] = "graph.optimize"
+    version: ClassVar[str] = "2"
     stage: ClassVar[str] = "graph"
     Params = OptimizeParams
     ensures: ClassVar[Ensures] = Ensures(lossless=True, golden_tolerance=1e-4)
@@ -47,9 +49,10 @@ class GraphOptimize(Strategy[OptimizeParams]):
         """The folded model. Raises ValueError when its outputs differ from the model's on real samples or seeded noise."""
         from edge_compress_graph.compare import refuse_difference
         from edge_compress_graph.fold import fold
+        from edge_compress_graph.shortcuts import convolved
 
         context.progress(0.1, "folding")
-        folded = fold(model, context.scratch)
+        folded = convolved(fold(model, context.scratch))
         context.log(f"{len(model.graph.node)} nodes became {len(folded.graph.node)}")
         context.progress(0.6, "comparing outputs")
         refuse_difference(model, folded, context, params.compared_samples)
