@@ -72,7 +72,10 @@ class StructuredParams:
     temperature: float = param("softness of the teacher's answers", default=4.0, minimum=0.1, maximum=100.0)
     label_weight: float = param("share of the loss that follows the labels", default=0.0, minimum=0.0, maximum=1.0)
     mix: float = param("strength of mixtures of samples (0: none)", default=0.0, minimum=0.0, maximum=10.0)
-    features: tuple[str, ...] = param("names of inner tensors that training keeps like the original's", default=())
+    features: tuple[str, ...] = param(
+        "names of inner tensors that training keeps like the original's; the single name `stages`: the last of each resolution",
+        default=("stages",),
+    )  # fmt: skip
     feature_weight: float = param("how much those count", default=1.0, minimum=0.0)
     exclude: tuple[str, ...] = param("names of groups that stay whole, as the record tells them", default=())
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edge_compress.graph.bridge.answers import Answer, read_answers
 from edge_compress.graph.bridge.importer import Imported
+from edge_compress.graph.bridge.maps import stage_maps
 from edge_compress.graph.bridge.norms import fold, unfold
 from edge_compress.graph.bridge.pace import epochs_within
 from edge_compress.graph.bridge.teacher import Teacher
@@ -27,6 +28,8 @@ from edge_compress_prune.structured_groups import Group, cut, find_groups
 from edge_compress_prune.structured_importance import importances
 from edge_compress_prune.structured_repair import Repair
 
+STAGES = ("stages",)
+"""instead of names: the last map of each resolution"""
 _SAMPLES = 256
 """calibration samples that importances are measured on"""
 _LAST_SHARE = 0.6
@@ -59,6 +62,8 @@ def thin(imported: Imported, wish: Wish, course: Course, context: Context) -> Tr
     module, cutter = imported.module, _Cutter(imported, wish, context)
     if course.epochs < 0:
         course = replace(course, epochs=cutter.affordable(_count(context, course.batch)))
+    if course.features == STAGES:
+        course = replace(course, features=stage_maps(module, context.teacher()))
     rounds = targets(wish.schedule, wish.rounds, wish.left)
     epochs = spans(course.epochs, len(rounds))
     done, trained = 0.0, None

@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+
+from edge_compress.graph.shapes import tensor_types
+
+_MOST_STAGES = 4
+_BENDS = frozenset({"Relu", "LeakyRelu", "PRelu", "Clip", "HardSwish", "Elu", "Gelu"})
+_TELLING = _BENDS | {"Add", "BatchNormalization", "Conv", "Gemm", "LayerNormalization", "MatMul", "Mul"}
+"""operators whose outputs are what a stage says; others only move it about"""
 
 
 class Taps:
@@ -40,6 +48,27 @@ def makers(student: nn.Module) -> dict[str, nn.Module]:
         return {}
     calls = [node for node in student.graph.nodes if node.op == "call_module" and "onnx" in node.meta]
     return {node.meta["onnx"].outputs[0]: student.get_submodule(str(node.target)) for node in calls}
+
+
+def stage_maps(student: nn.Module, teacher: onnx.ModelProto) -> tuple[str, ...]:
+    """Tensors that both make, one a resolution, in order: at most four, the last ones. Empty where there are none.
+
+    Of each resolution it is the last sum of a residual stream (or the activation behind it), else the last map at all.
+    """
+    types = tensor_types(teacher)
+    made = makers(student)
+    sums = {node.output[0] for node in teacher.graph.node if node.op_type == "Add"}
+    last: dict[tuple[int, ...], tuple[bool, str]] = {}
+    for node in teacher.graph.node:
+        name = node.output[0]
+        shape = types[name].shape if name in types and name in made and node.op_type in _TELLING else None
+        if shape is None or len(shape) < 3 or max(shape[2:]) < 2:
+            continue
+        of_a_sum = name in sums or (node.op_type in _BENDS and node.input[0] in sums)
+        if of_a_sum >= last.get(shape[2:], (False, ""))[0]:
+            last.pop(shape[2:], None)
+            last[shape[2:]] = (of_a_sum, name)
+    return tuple(name for _, name in last.values())[-_MOST_STAGES:]
 
 
 def map_loss(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor:
