@@ -11,21 +11,25 @@ from dataclasses import dataclass
 
 from edge_compress.report_page.markup import Markup, join, tag
 
-WIDTH, HEIGHT = 400, 290
+WIDTH, HEIGHT = 400, 265
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 46
 LINE, LETTER, REACH = 15, 7.6, 8
 """height and width that a label's text needs, and half the size of a mark"""
+ORDER = ("tried", "float", "chosen")
+"""what is drawn later lies above"""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point in the units of the axes. ``kind`` is float, chosen or tried; ``label`` is written beside it."""
+    """One point in the units of the axes. ``kind`` is float, chosen or tried; ``label`` is written beside it; ``spread`` is the
+    interval of y that is drawn through it."""
 
     x: float
     y: float
     kind: str
     title: str
     label: str = ""
+    spread: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Scale:
 
 
 def pareto_front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
-    """The points that no other beats in both size (x, smaller) and y, by rising x."""
+    """The points that no other beats in both x (smaller is better) and y, by rising x."""
     front: list[Point] = []
     sign = -1.0 if higher_is_better else 1.0
     for point in sorted(points, key=lambda item: (item.x, sign * item.y)):
@@ -73,13 +77,22 @@ def scatter(points: Sequence[Point], x_axis: Axis, y_axis: Axis, *, name: str) -
         return tag("p", f"{name}: nothing was measured.", class_="empty")
     x = Scale(*_range([point.x for point in points], x_axis), LEFT, WIDTH - RIGHT)
     y = Scale(*_range([point.y for point in points], y_axis), HEIGHT - BOTTOM, TOP)
-    front = pareto_front(points, higher_is_better=y_axis.higher_is_better)
-    drawn = sorted(points, key=lambda point: ("tried", "float", "chosen").index(point.kind))
+    seen = [point for point in points if y(point.y) <= y.start] or points
+    front = pareto_front(seen, higher_is_better=y_axis.higher_is_better)
+    drawn = sorted(points, key=lambda point: ORDER.index(point.kind))
     better = "higher" if y_axis.higher_is_better else "lower"
     said = f"{name}. {len(points)} points, {len(front)} on the Pareto front; {better} is better. " + "; ".join(
         point.title for point in points if point.kind != "tried"
     )
-    body = join(_grid(x, y, x_axis, y_axis), _front(front, x, y), _labels(drawn, x, y), *[_mark(point, x, y) for point in drawn])
+    marks = [_mark(point, x, y) for point in drawn]
+    spreads = [_spread(point, x, y) for point in drawn if point.spread]
+    body = join(
+        _grid(x, y, x_axis, y_axis),
+        _front(front, x, y, y.start if y_axis.higher_is_better else y.end),
+        *spreads,
+        _labels(drawn, x, y),
+        *marks,
+    )
     return tag("svg", tag("title", said), body, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", class_="chart")
 
 
@@ -109,16 +122,20 @@ def _grid(x: Scale, y: Scale, x_axis: Axis, y_axis: Axis) -> Markup:
         lines.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="grid"))
         lines.append(tag("text", y_axis.write(value), x=LEFT - 6, y=at + 4, text_anchor="end"))
     for value in ticks(x.low, x.high, 5, x_axis.step_base):
-        lines.append(tag("text", x_axis.write(value), x=round(x(value), 1), y=HEIGHT - BOTTOM + 17, text_anchor="middle"))
+        at, said = round(x(value), 1), x_axis.write(value)
+        anchor = "end" if at + len(said) * LETTER / 2 > WIDTH else "middle"
+        lines.append(tag("text", said, x=at if anchor == "middle" else WIDTH, y=HEIGHT - BOTTOM + 17, text_anchor=anchor))
     base = HEIGHT - BOTTOM
     lines.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base, class_="axis"))
     lines.append(tag("text", x_axis.label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="name"))
     return tag("g", *lines, aria_hidden="true")
 
 
-def _front(front: Sequence[Point], x: Scale, y: Scale) -> Markup:
-    places = " ".join(f"{x(point.x):.1f},{_seen(point, y):.1f}" for point in front)
-    return tag("polyline", points=places, class_="front")
+def _front(front: Sequence[Point], x: Scale, y: Scale, worst: float) -> Markup:
+    """In steps from the ``worst`` edge to the right one: beyond the line lies what nobody reached."""
+    steps = [f"M{x(front[0].x):.1f},{worst:.1f}V{_seen(front[0], y):.1f}"]
+    steps += [f"H{x(point.x):.1f}V{_seen(point, y):.1f}" for point in front[1:]]
+    return tag("path", d="".join([*steps, f"H{x.end:.1f}"]), class_="front")
 
 
 def _mark(point: Point, x: Scale, y: Scale) -> Markup:
@@ -131,6 +148,14 @@ def _mark(point: Point, x: Scale, y: Scale) -> Markup:
     if point.kind == "chosen":
         return tag("g", title, tag("circle", cx=across, cy=down, r=8), tag("circle", cx=across, cy=down, r=4), class_="chosen")
     return tag("circle", title, cx=across, cy=down, r=4.5, class_="tried")
+
+
+def _spread(point: Point, x: Scale, y: Scale) -> Markup:
+    low, high = (round(min(max(y(value), y.end), y.start), 1) for value in point.spread or (point.y, point.y))
+    across = round(x(point.x), 1)
+    return tag(
+        "path", d=f"M{across} {low}V{high}M{across - 4} {low}h8M{across - 4} {high}h8", class_="spread", aria_hidden="true"
+    )
 
 
 def _labels(points: Sequence[Point], x: Scale, y: Scale) -> Markup:

@@ -26,6 +26,23 @@ def milliseconds(amount: float | None) -> str:
     return f"{significant(amount * 1000)} µs" if 0 < abs(amount) < 0.1 else f"{significant(amount)} ms"
 
 
+def both_milliseconds(latency: Mapping[str, Any] | None) -> str:
+    """Median and 95th percentile: ``0.84 · 1.2 ms``."""
+    p50, p95 = (milliseconds((latency or {}).get(key)) for key in ("p50", "p95"))
+    if p50 == NONE or p95 == NONE:
+        return p50 if p95 == NONE else p95
+    same = p50.split()[-1] == p95.split()[-1]
+    return f"{p50.split()[0] if same else p50} · {p95}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds; from two minutes on with minutes: ``12.3 s``, ``3 min 5 s``."""
+    if seconds < 120:
+        return f"{significant(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
 def millijoules(amount: float | None) -> str:
     """Millijoules; below 0.1 in microjoules: ``1.3 mJ``."""
     if amount is None:
@@ -54,6 +71,34 @@ def drop(metric: str, value: float | None) -> str:
 def ratio(value: float | None) -> str:
     """A ratio to the original: ``0.73×``."""
     return NONE if value is None else f"{value:.2f}×"
+
+
+def percent(value: float | None) -> str:
+    """A share with two significant digits: ``0.34 %``, ``12 %``."""
+    if value is None:
+        return NONE
+    amount = 100 * value
+    if 0 < abs(amount) < 0.01:
+        return "under 0.01 %"
+    places = max(0, 1 - math.floor(math.log10(abs(amount)))) if amount else 0
+    return f"{amount:.{places}f} %"
+
+
+def count(amount: float | None) -> str:
+    """A large number with a prefix: ``2.36 M``."""
+    if amount is None:
+        return NONE
+    power = 0 if abs(amount) < 1000 else min(int(math.log10(abs(amount)) // 3), 4)
+    return f"{significant(amount / 1000**power)}{('', ' k', ' M', ' G', ' T')[power]}"
+
+
+def off_by(predicted: float | None, measured: float | None) -> str:
+    """How far a prediction was off, as a share of what was measured: ``+12 %`` foretold too much, ``−8 %`` too little."""
+    if predicted is None or not measured:
+        return NONE
+    share = predicted / measured - 1
+    written = f"{abs(100 * share):.0f}"
+    return "±0 %" if written == "0" else f"{'+' if share > 0 else '−'}{written} %"
 
 
 def recipe(steps: Sequence[Mapping[str, Any]] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-VOID = frozenset({"meta", "br", "hr", "wbr"})
+VOID = frozenset({"meta", "br", "hr", "wbr", "input"})
 
 
 class Markup(str):
@@ -28,6 +28,11 @@ def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Mar
 def join(*children: Child) -> Markup:
     """Elements and texts one after the other."""
     return Markup("".join(child if isinstance(child, Markup) else html.escape(child) for child in children if child))
+
+
+def scrolling(table: Markup, name: str) -> Markup:
+    """A wide table in a frame that scrolls by itself, with the keyboard too."""
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
 
 
 def _attribute(key: str) -> str:

@@ -1,6 +1,6 @@
 """Lays out a report (the dict that ``compress --json`` prints) as one standalone HTML file.
 
-Reads the dict tolerantly, since any figure may be null; leaves drawing to ``chart`` and the list of candidates to ``candidates``.
+Reads the dict tolerantly, since any figure may be null. What a profile shows is left to ``profile``, charts to ``fronts``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from edge_compress.report_page import figures
-from edge_compress.report_page.candidates import candidate_table, overview_chart, profile_charts
-from edge_compress.report_page.markup import Markup, join, tag
+from edge_compress.report_page.fronts import overview_chart
+from edge_compress.report_page.markup import Markup, join, scrolling, tag
+from edge_compress.report_page.profile import Detail, constraint, profile_section, verdict
 
-OPEN_UP_TO = 6
+MOST_BYTES = 1_900_000
+"""of the page; where a fleet needs more, each profile tells less"""
+DETAILS = (
+    Detail(48, 200),
+    Detail(20, 100, 10),
+    Detail(8, 30, 3),
+    Detail(0, 12, 0, charts=False),
+    Detail(0, 3, 0, charts=False),
+)
+OPEN_UP_TO = 3
 """with more profiles than this, their sections start folded"""
-HEADINGS = ("Profile", "Verdict", "Installed", "Download", "Quality", "p95", "Peak memory", "Energy", "Recipe")
+HEADINGS = ("Profile", "Verdict", "Installed", "Download", "Quality", "Latency p50 · p95", "Peak memory", "Energy", "Recipe")
+
+Entry = Mapping[str, Any]
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
@@ -31,8 +43,29 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """The whole page."""
-    models: Mapping[str, Mapping[str, Any]] = {name: _entry(entry or {}) for name, entry in (report.get("models") or {}).items()}
+    """The whole page, in as much detail as fits."""
+    models = {str(name): _entry(entry or {}) for name, entry in (report.get("models") or {}).items()}
+    page = ""
+    for detail in DETAILS:
+        if detail is not DETAILS[-1] and _estimate(models, detail) > MOST_BYTES:
+            continue
+        page = _page(models, detail)
+        if len(page.encode()) <= MOST_BYTES:
+            break
+    return page
+
+
+def _estimate(models: Mapping[str, Entry], detail: Detail) -> int:
+    """About how many bytes the sections take: as many as each model's first for all of its profiles."""
+    total = 0
+    for index, entry in enumerate(models.values()):
+        for at, (profile, result) in list(enumerate(entry["profiles"].items()))[:1]:
+            section = _section(f"m{index}p{at}", profile, result, entry, detail)
+            total += len(section.encode()) * len(entry["profiles"])
+    return total
+
+
+def _page(models: Mapping[str, Entry], detail: Detail) -> str:
     style = Markup(importlib.resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8"))
     head = tag(
         "head",
@@ -43,44 +76,66 @@ def render(report: Mapping[str, Any]) -> str:
         tag("title", f"edge-compress report: {', '.join(models) or 'no models'}"),
         tag("style", style),
     )
-    sections = [_model(name, entry) for name, entry in models.items()]
+    sections = [_model(index, name, entry, detail) for index, (name, entry) in enumerate(models.items())]
     main = tag("main", *(sections or [tag("p", "This report holds no models.", class_="empty")]))
     body = tag("body", _header(models), main, _legend())
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
-def _header(models: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _header(models: Mapping[str, Entry]) -> Markup:
     entries = [profile for model in models.values() for profile in model["profiles"].values()]
     met = sum(entry.get("verdict") == "FEASIBLE" for entry in entries)
     said = f"{met} of {len(entries)} device profiles have an artifact that meets every goal."
-    links = [tag("a", name, href=f"#m-{index}") for index, name in enumerate(models)] if len(models) > 1 else []
-    contents = tag("nav", *links, aria_label="Models") if links else None
+    contents = tag("nav", *_links(models), aria_label="Models and profiles") if len(entries) > 1 else None
     return tag("header", tag("p", "edge-compress", class_="brand"), tag("h1", "Compression report"), tag("p", said), contents)
 
 
-def _model(name: str, entry: Mapping[str, Any]) -> Markup:
+def _links(models: Mapping[str, Entry]) -> list[Markup]:
+    """A line a model: its name, and its profiles with the sign of their verdict."""
+    lines = []
+    for index, (name, entry) in enumerate(models.items()):
+        links = [tag("a", name, href=f"#m{index}", class_="model")]
+        for at, (profile, result) in enumerate(entry["profiles"].items()):
+            met = result.get("verdict") == "FEASIBLE"
+            sign = tag("span", "✓" if met else "✕", class_="good" if met else "bad", aria_label="meets" if met else "misses")
+            links.append(tag("a", sign, f" {profile}", href=f"#m{index}p{at}"))
+        lines.append(tag("p", *links))
+    return lines
+
+
+def _model(index: int, name: str, entry: Entry, detail: Detail) -> Markup:
     profiles, original = entry["profiles"], entry["float"]
-    folded = None if len(profiles) <= OPEN_UP_TO else "folded"
-    details = [_profile(profile, result, original, folded is None) for profile, result in profiles.items()]
-    top = tag("div", _original(original), overview_chart(name, entry), class_="top")
-    anchor = tag("h2", tag("span", "Model ", class_="kind"), name)
-    return tag("section", anchor, top, tag("h3", "Profiles"), _profile_table(name, profiles), *details, class_="model")
+    details = [
+        _section(f"m{index}p{at}", profile, result, entry, detail) for at, (profile, result) in enumerate(profiles.items())
+    ]
+    anchor = tag("h2", tag("span", "Model ", class_="kind"), name, id=f"m{index}")
+    overview = overview_chart(name, entry) if len(profiles) > 1 else None
+    top = tag("div", _original(original), overview, class_="top")
+    table = join(tag("h3", "Profiles"), _profile_table(name, profiles)) if len(profiles) > 1 else None
+    return tag("section", anchor, top, table, *details, class_="model")
 
 
-def _original(original: Mapping[str, Any]) -> Markup:
+def _section(anchor: str, profile: str, result: Entry, entry: Entry, detail: Detail) -> Markup:
+    original = {**entry["float"], **(result.get("float") or {})}
+    unfolded = len(entry["profiles"]) <= OPEN_UP_TO
+    return profile_section(profile, result, original, anchor=anchor, unfolded=unfolded, detail=detail)
+
+
+def _original(original: Entry) -> Markup:
     quality = original.get("quality") or {}
     metric = str(quality.get("metric") or "quality")
-    latency, energy = original.get("latency_ms") or {}, _energy(original.get("energy_mj"))
+    energy = original.get("energy_mj") or {}
     rows = (
         ("Size", figures.size(original.get("bytes"))),
         (metric, figures.quality(metric, quality.get("value"))),
-        ("95 % confidence", _interval(metric, quality)),
-        ("Latency p50 / p95", f"{figures.milliseconds(latency.get('p50'))} / {figures.milliseconds(latency.get('p95'))}"),
+        ("95 % interval", _interval(metric, quality)),
+        ("Latency p50 · p95", figures.both_milliseconds(original.get("latency_ms"))),
         ("Peak memory", figures.size(original.get("peak_memory_bytes"))),
-        ("Energy", energy),
+        ("Energy", _energy(energy)),
     )
-    facts = [tag("div", tag("dt", term), tag("dd", value)) for term, value in rows]
-    return tag("div", tag("h3", "The float original"), tag("dl", *facts), class_="original")
+    facts = [tag("div", tag("dt", term), tag("dd", value)) for term, value in rows if value != figures.NONE]
+    known = tag("dl", *facts) if facts else tag("p", "Nothing was measured of it.", class_="empty")
+    return tag("div", tag("h3", "The float original"), known, class_="original")
 
 
 def _profile_table(model: str, profiles: Mapping[str, Any]) -> Markup:
@@ -90,54 +145,25 @@ def _profile_table(model: str, profiles: Mapping[str, Any]) -> Markup:
     return scrolling(tag("table", caption, tag("thead", head), tag("tbody", *rows)), f"Profiles of {model}")
 
 
-def _profile_row(name: str, result: Mapping[str, Any]) -> Markup:
-    quality, latency = result.get("quality") or {}, result.get("latency_ms") or {}
+def _profile_row(name: str, result: Entry) -> Markup:
+    quality, latency, energy = (result.get(key) or {} for key in ("quality", "latency_ms", "energy_mj"))
     metric = str(quality.get("metric") or "")
     against = latency.get("ratio_to_float")
     cells = (
-        tag("td", verdict(result.get("verdict")), _sub(_constraint(result))),
+        tag("td", verdict(result.get("verdict")), _sub(constraint(result))),
         _number(figures.size(result.get("bytes"))),
         _number(figures.size(result.get("download_bytes"))),
         _number(figures.quality(metric, quality.get("value")), figures.drop(metric, quality.get("drop"))),
-        _number(figures.milliseconds(latency.get("p95")), f"{figures.ratio(against)} float" if against else ""),
+        _number(figures.both_milliseconds(latency), f"{figures.ratio(against)} float" if against is not None else ""),
         _number(figures.size(result.get("peak_memory_bytes"))),
-        _number(*_energy_parts(result.get("energy_mj"))),
+        _number(figures.millijoules(energy.get("value")), str(energy.get("source") or "")),
         tag("td", figures.recipe(result.get("recipe")) if result.get("bytes") else figures.NONE),
     )
     return tag("tr", tag("th", name, scope="row"), *cells)
 
 
-def _profile(name: str, result: Mapping[str, Any], original: Mapping[str, Any], unfolded: bool) -> Markup:
-    summary = tag("summary", tag("h3", name), verdict(result.get("verdict")), tag("span", _constraint(result), class_="why"))
-    artifact = result.get("artifact")
-    facts = [text for text in (_built(result), f"artifact {artifact}" if artifact else "", _took(result)) if text]
-    diagnosis = [tag("li", str(line)) for line in result.get("diagnosis") or ()]
-    return tag(
-        "details",
-        summary,
-        tag("p", " · ".join(facts), class_="facts") if facts else None,
-        tag("div", *profile_charts(name, result, {**original, **(result.get("float") or {})}), class_="charts"),
-        join(tag("h4", "Diagnosis"), tag("ul", *diagnosis)) if diagnosis else None,
-        tag("h4", "Every candidate and what became of it"),
-        scrolling(candidate_table(name, result.get("candidates") or ()), f"Candidates for {name}"),
-        class_="profile",
-        open="" if unfolded else None,
-    )
-
-
-def verdict(value: object) -> Markup:
-    """A badge that says the verdict in a sign, a word and a colour."""
-    sign, kind = {"FEASIBLE": ("✓", "good"), "INFEASIBLE": ("✕", "bad")}.get(str(value), ("?", "unknown"))
-    return tag("span", tag("span", sign, aria_hidden="true"), f" {value or 'UNKNOWN'}", class_=f"badge {kind}")
-
-
-def scrolling(table: Markup, name: str) -> Markup:
-    """A wide table in a frame that scrolls by itself, with the keyboard too."""
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=name)
-
-
-def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    profiles = {name: _known(result or {}) for name, result in (entry.get("profiles") or {}).items()}
+def _entry(entry: Entry) -> dict[str, Any]:
+    profiles = {str(name): _known(result or {}) for name, result in (entry.get("profiles") or {}).items()}
     return {"float": _known(entry.get("float") or {}), "profiles": profiles}
 
 
@@ -150,39 +176,16 @@ def _known(value: Any) -> Any:
     return value
 
 
-def _constraint(result: Mapping[str, Any]) -> str:
-    binding, gap = str(result.get("binding_constraint") or ""), str(result.get("gap") or "")
-    return gap if gap.startswith(binding) else ": ".join(part for part in (binding, gap) if part)
-
-
-def _built(result: Mapping[str, Any]) -> str:
-    if not result.get("bytes"):
-        return "no artifact"
-    chosen = "chosen" if result.get("verdict") == "FEASIBLE" else "nearest artifact"
-    used = figures.parameters(result.get("recipe"))
-    return f"{chosen}: {figures.recipe(result.get('recipe'))}" + (f" ({used})" if used else "")
-
-
-def _took(result: Mapping[str, Any]) -> str:
-    seconds = result.get("seconds")
-    return "" if seconds is None else f"{figures.significant(seconds)} s to find"
-
-
-def _interval(metric: str, quality: Mapping[str, Any]) -> str:
+def _interval(metric: str, quality: Entry) -> str:
     bounds = quality.get("confidence95")
     if not bounds:
         return figures.NONE
     return f"{figures.quality(metric, bounds[0])} to {figures.quality(metric, bounds[1])}, {quality.get('samples', '?')} samples"
 
 
-def _energy_parts(energy: Mapping[str, Any] | None) -> tuple[str, str]:
-    energy = energy or {}
-    return figures.millijoules(energy.get("value")), str(energy.get("source") or "")
-
-
-def _energy(energy: Mapping[str, Any] | None) -> str:
-    value, source = _energy_parts(energy)
-    return f"{value} ({source})" if source else value
+def _energy(energy: Entry) -> str:
+    value, source = figures.millijoules(energy.get("value")), str(energy.get("source") or "")
+    return f"{value} ({source})" if source and value != figures.NONE else value
 
 
 def _number(value: str, below: str = "") -> Markup:
@@ -196,7 +199,9 @@ def _sub(text: str) -> Markup | None:
 def _legend() -> Markup:
     said = (
         "Installed is the file on the device, download its size over the link. Latency, memory and energy are per inference "
-        "with a batch of one; a dash means not measured. Charts: a ring with a dot is chosen, a small circle tried, a diamond "
-        "is the float original, an arrow lies below the chart, the line is the Pareto front. Point at a mark for its figures."
+        "with a batch of one; a dash means not measured. Charts: a ring with a dot is chosen, with the 95 % interval of its "
+        "quality; a small circle was tried, a diamond is the float original, an arrow lies below the chart, the stepped line is "
+        "the Pareto front. Point at a mark for its figures. Layers: a pale bar is the original, a solid one the artifact. "
+        "Predicted +10 % means that the prediction was a tenth too high. Every parameter of every candidate is in report.json."
     )
     return tag("footer", tag("p", said))

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from edge_compress.domain.artifact import AppliedStep, CandidateResult, Energy, Latency, Measurement, Outcome, Quality
+from edge_compress.domain.layers import LayerReport
 from edge_compress.domain.report import report_entry
 from edge_compress.report_page import write_report
 
@@ -17,16 +18,28 @@ def measured(size, quality, p95, joules=0.002):
     return Measurement("1" * 64, size, size - 1000, scored, Latency(p95, p95), 3 * size, Energy(joules, "estimate"))
 
 
+LAYERS = (
+    LayerReport("stem", "Conv", 169_344, 960, 320, 0.000009, 0.000007, 0.009),
+    LayerReport("block/conv", "Conv", 4_064_256, 20_832, 2_821, 0.000127, 0.000064, 0.031, "now 2 Conv"),
+    LayerReport("head", "Gemm", 960, 3_880),
+    LayerReport("everything else", "", seconds=0.00001),
+)
+
+
 def outcome(profile="cam", verdict="FEASIBLE", **more):
     static = (AppliedStep("graph.optimize"), AppliedStep("quantize.static", "1", {"bits": 8, "per_channel": True}))
-    chosen = CandidateResult(static, "chosen" if verdict == "FEASIBLE" else "lost", "", measured(245_000, 0.9935, 0.0004))
+    predicted = {"bytes": 250_000, "latency_seconds": 0.0003}
+    log = ("stem: its range is clipped", "repaired by keeping the stem in float")
+    chosen = CandidateResult(static, "chosen", "", measured(245_000, 0.9935, 0.0004), predicted, log)
     others = (
         CandidateResult(static[:1], "lost", "uses 1.4 mJ more than the best", measured(905_000, 0.994, 0.0006)),
         CandidateResult((AppliedStep("prune.magnitude"),), "lost", "drops 60 points", measured(905_000, 0.39, 0.0006)),
         CandidateResult((AppliedStep("quantize.float16"),), "refused", "no fp16 on this profile", predicted={"bytes": 455_000}),
         CandidateResult((AppliedStep("acme.slow"),), "failed", "ran for 60 s, the limit"),
     )
-    facts = {"binding_constraint": None, "gap": None, "diagnosis": ("stem kept in float",), **more}
+    told = ("quantize.static: stem: its range is clipped", "quantize.static: repaired by keeping the stem in float")
+    facts = {"binding_constraint": None, "gap": None, "diagnosis": (*told, "the power budget was not checked"), **more}
+    facts.setdefault("layers", LAYERS)
     return Outcome("digits", profile, verdict, chosen=chosen, candidates=(chosen, *others), float_baseline=FLOAT, **facts)
 
 
@@ -47,7 +60,7 @@ class Reader(html.parser.HTMLParser):
         self.attributes += [(tag, *pair) for pair in attrs]
         if tag == "tr":
             self.rows.append("")
-        if tag not in ("meta", "br", "wbr"):
+        if tag not in ("meta", "br", "wbr", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -79,8 +92,20 @@ def test_says_what_each_profile_got_and_what_binds_the_one_that_cannot(read):
     page = read(report(outcome(), outcome("pendant", "INFEASIBLE", binding_constraint="storage", gap=gap)))
     cam = next(row for row in page.rows if row.startswith("cam"))
     pendant = next(row for row in page.rows if row.startswith("pendant"))
-    for said in ("FEASIBLE", "239 KiB", "238 KiB", "99.35 %", "−0.05 points", "0.4 ms", "2 mJ", "estimate", "quantize.static"):
+    for said in (
+        "FEASIBLE",
+        "239 KiB",
+        "238 KiB",
+        "99.35 %",
+        "−0.05 points",
+        "0.4 · 0.4 ms",
+        "2 mJ",
+        "estimate",
+        "quantize.static",
+    ):
         assert said in cam
+    assert "Every goal of this profile is met." in page.text
+    assert f"No candidate meets every goal; what binds is storage: {gap}. The artifact that comes nearest is kept." in page.text
     assert "INFEASIBLE" in pendant
     assert f"storage: {gap}" in pendant
     assert "1 of 2 device profiles have an artifact that meets every goal." in page.text
@@ -90,21 +115,62 @@ def test_lists_every_candidate_with_why_it_lost(read):
     page = read(report(outcome()))
     for state, said in (
         ("lost", "uses 1.4 mJ more than the best"),
-        ("refused", "no fp16 on this profile"),
         ("failed", "ran for 60 s, the limit"),
     ):
         row = next(row for row in page.rows if said in row)
         assert state in row
-    assert "predicted" in next(row for row in page.rows if "float16" in row)
+    refused = next(row for row in page.rows if "float16" in row)
+    assert "no fp16 on this profile" in refused
+    assert "predicted" in refused
+    assert "1 refused without running" in page.text
     assert "bits=8 per_channel=true" in page.text
-    assert "stem kept in float" in page.text
+    assert "5 considered: 1 chosen, 2 lost, 1 failed, 1 refused." in page.text
+
+
+def test_tells_each_finding_once_with_its_repair(read):
+    page = read(report(outcome()))
+    assert page.text.count("its range is clipped") == 1
+    assert page.text.count("the power budget was not checked") == 1
+    assert page.text.count("repaired by keeping the stem in float") == 1
+    assert [value for tag, key, value in page.attributes if tag == "li" and key == "class"] == ["remedy"]
+
+
+def test_predictions_stand_beside_what_was_measured(read):
+    page = read(report(outcome()))
+    (latency,) = [row for row in page.rows if row.startswith("Latency p50")]
+    assert latency.split() == ["Latency", "p50", "0.3", "ms", "0.4", "ms", "−25", "%", "–"]
+    assert "+2 %" in next(row for row in page.rows if row.startswith("Installed"))
+
+
+def test_layers_are_rows_with_bars_that_can_be_put_in_order(read):
+    page = read(report(outcome()))
+    assert [value for tag, key, value in page.attributes if tag == "input" and key == "value"] == [
+        "model",
+        "bytes",
+        "time",
+        "sensitivity",
+    ]
+    orders = [value for _, key, value in page.attributes if key == "style" and value.startswith("--bytes")]
+    assert orders == [
+        "--bytes:2;--time:1;--sensitivity:1",
+        "--bytes:0;--time:0;--sensitivity:0",
+        "--bytes:1;--time:2;--sensitivity:2",
+        "--bytes:3;--time:3;--sensitivity:3",
+    ]
+    for said in ("20.3 KiB → 2.75 KiB", "0.127 ms → 64 µs", "3.1 %", "Conv · 4.06 M MACs · now 2 Conv"):
+        assert said in page.text
+    assert "head" in page.text
+
+
+def test_a_report_without_layers_has_no_figure_of_them(read):
+    assert "Layer by layer" not in read(report(outcome(layers=()))).text
 
 
 def test_charts_are_named_and_hold_a_mark_for_each_measured_candidate(read):
     page = read(report(outcome()))
     assert page.tags.count("svg") == 4
     assert [value for tag, key, value in page.attributes if tag == "svg" and key == "role"] == ["img"] * 4
-    for name in ("cam: size against top1", "cam: size against latency p95", "cam: size against energy per inference"):
+    for name in ("cam: size against top1", "cam: download against", "cam: latency against", "cam: energy against top1"):
         assert name in page.text
     assert sum(key == "class" and value == "tried" for _, key, value in page.attributes) >= 4
     assert sum(key == "class" and value == "chosen" for _, key, value in page.attributes) == 4
@@ -115,6 +181,7 @@ def test_names_from_users_never_become_markup(read):
     evil = '<script>alert("x")</script>&"\''
     entry = report_entry([outcome(evil, diagnosis=(evil,), gap=evil, binding_constraint=evil)])
     page = read({"models": {evil: entry}})
+    assert "evil" not in page.tags
     assert "script" not in page.tags
     assert page.text.count(evil) >= 5
     assert not [pair for pair in page.attributes if pair[1].startswith("on")]
@@ -124,6 +191,7 @@ def test_needs_nothing_from_outside(read):
     page = read(report(outcome()))
     assert {"script", "link", "img", "iframe", "image", "use"} & set(page.tags) == set()
     assert not [value for _, key, value in page.attributes if key in ("src", "href") and not value.startswith("#")]
+    assert "default-src 'none'" in [value for tag, key, value in page.attributes if key == "content"][-1]
     assert "url(" not in page.text
     assert "@import" not in page.text
 
@@ -146,26 +214,71 @@ def test_any_figure_may_be_null(read, depth):
 
 def test_an_outcome_without_any_artifact_shows_dashes(read):
     nothing = Outcome("digits", "cam", "INFEASIBLE", "runtime", "the runtime cannot load it", None, (), Measurement())
-    row = next(row for row in read(report(nothing)).rows if row.startswith("cam"))
+    page = read(report(nothing, outcome("hub")))
+    row = next(row for row in page.rows if row.startswith("cam"))
     assert row.count("–") == 7
     assert "runtime: the runtime cannot load it" in row
+    assert "There is no artifact." in page.text
 
 
 def test_no_models_at_all(read):
     assert "This report holds no models." in read({"models": {}}).text
 
 
-def test_a_large_fleet_stays_under_two_megabytes_and_folds(read):
-    page = read(report(*[outcome(f"profile-{index}") for index in range(60)]))
+def large(index):
+    """An outcome with 30 candidates of long recipes and 60 layers, each with a line of diagnosis."""
+    params = {f"parameter_{at}": f"value {at} of {index}" for at in range(12)}
+    steps = (
+        AppliedStep("graph.optimize"),
+        AppliedStep("prune.structured", "1", params),
+        AppliedStep("quantize.static", "1", params),
+    )
+    log = tuple(f"layer.{at}.conv: its range is clipped, so it stays in float" for at in range(8))
+    best = measured(245_000, 0.9935, 0.0004)
+    rest = [
+        CandidateResult(
+            steps,
+            "lost",
+            f"latency is {at} times the chosen one's",
+            measured(245_000 + at, 0.99 - at / 900, 0.0004 + at / 1e5),
+            {},
+            log,
+        )
+        for at in range(29)
+    ]
+    layers = tuple(
+        LayerReport(f"stage/{at}/conv", "Conv", at * 1000, at * 99, at * 33, at / 1e6, at / 2e6, at / 99) for at in range(60)
+    )
+    chosen = CandidateResult(steps, "chosen", "best", best, {}, log)
+    return Outcome(
+        "digits", f"profile-{index}", "FEASIBLE", None, None, chosen, (chosen, *rest), FLOAT, diagnosis=log, layers=layers
+    )
+
+
+@pytest.mark.parametrize(("profiles", "layers"), [(20, True), (100, False)])
+def test_a_large_fleet_stays_under_two_megabytes_and_folds(read, profiles, layers):
+    page = read(report(*[large(index) for index in range(profiles)]))
     assert page.size < 2_000_000
+    assert ("Layer by layer" in page.text) == layers, "20 profiles keep their layers; of many more each tells less"
     assert not [pair for pair in page.attributes if pair[:2] == ("details", "open")]
+    assert sum(row.startswith("profile-") for row in page.rows) == profiles
+
+
+def test_links_lead_to_sections(read):
+    page = read({"models": {"a": report_entry([outcome(), outcome("hub")]), "b": report_entry([outcome()])}})
+    ids = {value for _, key, value in page.attributes if key == "id"}
+    links = [value.removeprefix("#") for _, key, value in page.attributes if key == "href"]
+    assert sorted(links) == ["m0", "m0p0", "m0p1", "m1", "m1p0"]
+    assert set(links) <= ids
+    groups = {value for tag, key, value in page.attributes if tag == "input" and key == "name"}
+    assert len(groups) == 3, "the radio buttons of one figure do not touch another's"
 
 
 def test_tables_name_their_columns_and_rows(read):
     page = read(report(outcome()))
     scopes = [value for tag, key, value in page.attributes if tag == "th" and key == "scope"]
     assert scopes.count("col") == page.tags.count("th") - scopes.count("row")
-    assert page.tags.count("caption") == page.tags.count("table") == 2
+    assert page.tags.count("caption") == page.tags.count("table") == 3
     assert ("html", "lang", "en") in page.attributes
 
 

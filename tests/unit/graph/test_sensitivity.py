@@ -37,7 +37,7 @@ def samples(count: int = 4) -> list[dict[str, np.ndarray]]:
 
 def test_the_layer_that_makes_the_answer_is_the_sensitive_one() -> None:
     found = sensitivities(two_branches(), samples(), ["loud", "quiet"])
-    assert list(found) == ["loud", "quiet"]
+    assert list(found) == ["quiet", "loud"], "the last first"
     assert 0.02 < found["loud"] < 0.3
     assert found["quiet"] < found["loud"] / 100
 

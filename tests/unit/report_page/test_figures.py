@@ -59,3 +59,43 @@ def test_recipe_and_parameters():
     assert figures.recipe(steps) == "a → b"
     assert figures.parameters(steps) == "bits=8 on=true axes=1,2"
     assert figures.recipe([]) == "as it is"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (0, "0 %"), (0.00001, "under 0.01 %"), (0.0034, "0.34 %"), (0.123, "12 %"), (1.5, "150 %")],
+)
+def test_percent(value, written):
+    assert figures.percent(value) == written
+
+
+@pytest.mark.parametrize(("amount", "written"), [(None, "–"), (0, "0"), (999, "999"), (2_360_000, "2.36 M"), (5e12, "5 T")])
+def test_count(amount, written):
+    assert figures.count(amount) == written
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "written"),
+    [(110, 100, "+10 %"), (92, 100, "−8 %"), (100.2, 100, "±0 %"), (None, 100, "–"), (5, None, "–"), (5, 0, "–")],
+)
+def test_off_by_is_positive_where_too_much_was_foretold(predicted, measured, written):
+    assert figures.off_by(predicted, measured) == written
+
+
+@pytest.mark.parametrize(
+    ("latency", "written"),
+    [
+        ({"p50": 0.84, "p95": 1.2}, "0.84 · 1.2 ms"),
+        ({"p50": 0.05, "p95": 1.2}, "50 µs · 1.2 ms"),
+        ({"p50": 0.84}, "0.84 ms"),
+        ({}, "–"),
+        (None, "–"),
+    ],
+)
+def test_median_and_percentile_share_their_unit(latency, written):
+    assert figures.both_milliseconds(latency) == written
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.632, "0.632 s"), (119, "119 s"), (185.4, "3 min 5 s")])
+def test_duration(seconds, written):
+    assert figures.duration(seconds) == written
