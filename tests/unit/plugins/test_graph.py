@@ -203,5 +203,5 @@ def test_real_models_lose_their_shape_chains(context: Context, shared_data: Path
     assert len(folded.graph.node) <= most
     assert not {"Constant", "ConstantOfShape", "Concat", "Shape"} & set(_ops(folded))
     before, after = facts_of_model(model, "", 1), facts_of_model(folded, "", 1)
-    assert before.macs == after.macs
+    assert before.macs <= after.macs <= 1.01 * before.macs  # shortcuts that pad become convolutions
     assert after.inputs == before.inputs
