@@ -245,10 +245,11 @@ class CandidateRunner:
         metric = self._registry.quality_metric(self._metric)
         plugin = self._registry.plugin_of("quality metric", self._metric)
         baseline = sha256 if reference is None or self._baseline is None else self._baseline.sha256
+        companions = len(self.facts.outputs) > 1 and baseline != sha256
         record = next(item for item in self._registry.records if item.name == plugin)
         decides = {
             "artifact": sha256,
-            "reference": baseline if metric.needs_reference else "",
+            "reference": baseline if metric.needs_reference or companions else "",
             "metric": [self._metric, record.distribution, record.version],
             "one_by_one": batch_size == 1,
             **self._data_key(self._role),
@@ -260,6 +261,7 @@ class CandidateRunner:
             "metric": self._metric,
             "artifact": self._path(sha256),
             "reference": self._path(baseline),
+            "companions": companions,
             "samples": self._source(self._role),
             "batch_size": batch_size,
             "count": self._samples,

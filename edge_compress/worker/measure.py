@@ -18,29 +18,38 @@ from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.registry import Registry
 from edge_compress.plugin.target import Runner
 from edge_compress.worker.frame import DataSource, Frame
+from edge_compress.worker.outputs import Companions, with_rows
 
 _BURST_SECONDS = 0.02
 _BOOTSTRAPS = 200
 
 
 def quality(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """The metric's value over the evaluation samples with its 95% interval."""
+    """The metric's value over the evaluation samples with its 95% interval. Raises StepFailed where an output has nothing to do
+    with the original's, whichever of them the metric looks at."""
     registry = Registry.load(only=arguments["plugins"], strict=True)
     metric = registry.quality_metric(arguments["metric"])
     target = registry.target(arguments["target"])
     runner = target.open(Path(arguments["artifact"]), threads=1)
-    reference = target.open(Path(arguments["reference"]), threads=1) if metric.needs_reference else None
+    compared = metric.needs_reference or arguments["companions"]
+    reference = target.open(Path(arguments["reference"]), threads=1) if compared else None
     samples = DataSource.read(arguments["samples"]).open()
     total = arguments["count"]
     rows, done = [], 0
+    companions, chosen = Companions(), None
     for batch in samples.batches(arguments["batch_size"]):
         outputs = runner.run(batch.inputs)
         _refuse_nan(outputs)
         wanted = reference.run(batch.inputs) if reference else None
-        scored = np.asarray(metric.rows(outputs, batch.labels, wanted), dtype=np.float64)
+        if wanted is not None:
+            companions.see(outputs, wanted)
+        chosen = chosen or with_rows(outputs, len(batch))
+        theirs = None if wanted is None else [wanted[at] for at in chosen]
+        scored = np.asarray(metric.rows([outputs[at] for at in chosen], batch.labels, theirs), dtype=np.float64)
         rows.append(_finite(scored, metric.name))
         done += len(batch)
         frame.reporter.progress(done / max(total, 1), f"{done} of {total} samples")
+    companions.refuse_strangers()
     everything = np.concatenate(rows)
     value = metric.reduce(everything)
     if not math.isfinite(value):

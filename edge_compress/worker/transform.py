@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.schema import decode
-from edge_compress.errors import Corrupt
+from edge_compress.errors import Corrupt, StepFailed
 from edge_compress.graph.check import load_checked
 from edge_compress.graph.facts import facts_of
 from edge_compress.plugin.registry import Registry
@@ -59,8 +59,9 @@ def convert(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
 
 
 def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
-    """Run an artifact on a few real samples; leaves ``golden.npz`` with in/<name> and out/<name> arrays,
-    samples along the first axis."""
+    """Run an artifact on a few real samples; leaves ``golden.npz`` with in/<name> and out/<name> arrays, samples along the first
+    axis. An output that has no row for each sample, or whose shape follows from values, is left out: nobody could tell its rows
+    apart. Raises StepFailed where no other is left."""
     target = Registry.load(only=[arguments["plugin"]], strict=True).target(arguments["target"])
     runner = target.open(Path(arguments["artifact"]), threads=1)
     names = [item["name"] for item in arguments["outputs"]]
@@ -72,11 +73,23 @@ def golden(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
             rows_in.setdefault(name, []).append(value)
         for name, value in zip(names, outputs, strict=True):
             rows_out.setdefault(name, []).append(np.asarray(value))
+    counts = [len(value) for value in next(iter(rows_in.values()))]
+    rows_out = {name: rows for name, rows in rows_out.items() if _row_by_row(rows, counts)}
+    if not rows_out:
+        raise StepFailed(
+            "no output has rows of one shape for each sample, so no device could confirm the artifact", reason="output"
+        )
     largest = max((_largest(value) for rows in rows_out.values() for value in rows), default=0.0)
     arrays = {f"in/{name}": np.concatenate(rows) for name, rows in rows_in.items()}
     arrays |= {f"out/{name}": np.concatenate(rows) for name, rows in rows_out.items()}
     (frame.scratch / "golden.npz").write_bytes(_npz(arrays))
-    return {"file": "golden.npz", "samples": sum(len(value) for value in next(iter(rows_in.values()))), "largest": largest}
+    return {"file": "golden.npz", "samples": sum(counts), "largest": largest}
+
+
+def _row_by_row(values: Sequence[Any], counts: Sequence[int]) -> bool:
+    """Whether each value has a row for each sample it was made of, all of one shape."""
+    alike = len({value.shape[1:] for value in values}) == 1
+    return alike and all(value.ndim > 0 and len(value) == count for value, count in zip(values, counts, strict=True))
 
 
 def _largest(value: Any) -> float:
@@ -105,9 +118,15 @@ def _check_parity(target: Any, changed: Path, original: Path, samples: DataSourc
     before, after = target.open(original, 1), target.open(changed, 1)
     for feed in samples.feeds(4):
         for want, got in zip(before.run(feed), after.run(feed), strict=True):
-            scale = float(np.abs(want).max()) if want.size else 0.0
-            if not np.allclose(got, want, rtol=1e-3, atol=1e-4 + 1e-3 * scale):
-                raise Corrupt(f"promised to be lossless, but outputs differ by {np.abs(got - want).max():.3g} of {scale:.3g}")
+            want, got = np.asarray(want), np.asarray(got)
+            scale = _largest(want) if want.dtype.kind == "f" else 0.0
+            if got.shape != want.shape or not np.allclose(got, want, rtol=1e-3, atol=1e-4 + 1e-3 * scale):
+                raise Corrupt(f"promised to be lossless, but an output is not what it was: {_said(got)}, expected {_said(want)}")
+
+
+def _said(value: Any) -> str:
+    mean = float(np.mean(value)) if value.size and value.dtype.kind in "fiub" else 0.0
+    return f"{value.dtype} of shape {value.shape} and mean {mean:.3g}"
 
 
 def _npz(arrays: Mapping[str, Any]) -> bytes:

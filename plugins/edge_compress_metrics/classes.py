@@ -55,7 +55,7 @@ class Top5(_TopK):
 
 
 class Agreement(QualityMetric):
-    """Share of samples decided as the float original decides them; needs no labels."""
+    """Share of samples decided as the float original decides them, the mean over all outputs; needs no labels."""
 
     name: ClassVar[str] = "agreement"
     needs_reference: ClassVar[bool] = True
@@ -64,12 +64,22 @@ class Agreement(QualityMetric):
         """Share of a sample's decisions that are the same, 0 or 1 for a single score."""
         if reference is None:
             raise ValueError("agreement needs the original's outputs")
-        if _single(outputs[0]):
-            ours, theirs = outputs[0].reshape(-1), reference[0].reshape(-1)
-            return np.asarray(np.abs(ours - theirs) <= CLOSE * np.maximum(np.abs(theirs), 1.0), np.float64)
-        ours, theirs = _classes_last(outputs[0]), _classes_last(reference[0])
-        valid = ~np.isnan(ours).any(axis=-1)
-        return _per_sample((ours.argmax(axis=-1) == theirs.argmax(axis=-1)) & valid)
+        alike = [_alike(ours, theirs) for ours, theirs in zip(outputs, reference, strict=True)]
+        return np.asarray(np.mean(alike, axis=0), np.float64)
+
+
+def _alike(ours: Array, theirs: Array) -> Array:
+    """One output's share of like decisions for each sample. Whole numbers and truth values are decisions by themselves."""
+    if ours.shape != theirs.shape:
+        return np.zeros(len(theirs))
+    if theirs.dtype.kind != "f":
+        return _per_sample(ours == theirs)
+    if _single(theirs):
+        ours, theirs = ours.reshape(-1), theirs.reshape(-1)
+        return np.asarray(np.abs(ours - theirs) <= CLOSE * np.maximum(np.abs(theirs), 1.0), np.float64)
+    ours, theirs = _classes_last(ours), _classes_last(theirs)
+    valid = ~np.isnan(ours).any(axis=-1)
+    return _per_sample((ours.argmax(axis=-1) == theirs.argmax(axis=-1)) & valid)
 
 
 def _single(output: Array) -> bool:

@@ -186,3 +186,11 @@ def test_auc_without_anything_to_tell_apart_is_no_number(metrics: dict[str, Qual
 
 def test_auc_of_a_broken_model_is_the_worst(metrics: dict[str, QualityMetric]) -> None:
     assert _value(metrics["auc"], np.full((6, 1), np.nan), np.array([0, 1] * 3)) == 0
+
+
+def test_agreement_looks_at_every_output(metrics: dict[str, QualityMetric]) -> None:
+    scores, kinds = np.eye(4, dtype=np.float32), np.array([40, 41, 42, 43])
+    rows = metrics["agreement"].rows([scores, np.array([40, 41, 43, 43]), kinds > 41], None, [scores, kinds, kinds > 40])
+    assert rows.tolist() == pytest.approx([1, 2 / 3, 2 / 3, 1]), "whole numbers and truth values agree where they are equal"
+    found = metrics["agreement"].rows([scores, np.zeros((4, 2))], None, [scores, np.zeros((4, 3))])
+    assert found.tolist() == [0.5] * 4, "an output of another shape is another decision"
