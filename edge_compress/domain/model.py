@@ -8,6 +8,9 @@ from typing import Any
 
 from edge_compress.domain.schema import decode, encode
 
+_INTEGER_OPS = ("QuantizeLinear", "QLinearConv", "MatMulInteger", "ConvInteger", "MatMulNBits", "DynamicQuantizeMatMul", "QGemm")
+"""operators that only quantised models have"""
+
 
 @dataclass(frozen=True)
 class TensorFacts:
@@ -64,7 +67,7 @@ class ModelFacts:
     @property
     def quantized(self) -> bool:
         """Whether the graph already does integer arithmetic."""
-        return any(op in self.ops for op in ("QuantizeLinear", "QLinearConv", "MatMulInteger", "ConvInteger"))
+        return any(op in self.ops for op in _INTEGER_OPS)
 
     def to_json(self) -> dict[str, Any]:
         """Plain form; ``from_json`` reads it back."""

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -86,6 +86,20 @@ def _constants(graph: onnx.GraphProto) -> dict[str, _Constant]:
         tensor = constant_tensor(node)
         if tensor is not None:
             found[node.output[0]] = _constant(tensor)
+    return {**found, **_packed_weights(graph, found)}
+
+
+def _packed_weights(graph: onnx.GraphProto, constants: dict[str, _Constant]) -> dict[str, _Constant]:
+    """Weights that lie several to a byte, with as many parameters as they stand for; their scales stand for none."""
+    found = {}
+    for node in graph.node:
+        if node.op_type == "MatMulNBits" and len(node.input) > 1 and node.input[1] in constants:
+            said = {item.name: item.i for item in node.attribute}
+            weight = constants[node.input[1]]
+            most = 8 * weight.bytes // max(1, said.get("bits", 4))
+            count = max(0, min(most, said.get("K", 0) * said.get("N", 0)))
+            found[node.input[1]] = replace(weight, parameters=count)
+            found |= {name: replace(constants[name], parameters=0) for name in node.input[2:5] if name in constants}
     return found
 
 

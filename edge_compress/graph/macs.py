@@ -14,6 +14,7 @@ _CONV = {"Conv": (0, 1), "FusedConv": (0, 1), "ConvInteger": (0, 1), "QLinearCon
 _PRODUCT = {
     "Gemm": (0, 1),
     "MatMul": (0, 1),
+    "FusedGemm": (0, 1),
     "FusedMatMul": (0, 1),
     "MatMulInteger": (0, 1),
     "DynamicQuantizeMatMul": (0, 1),
@@ -34,6 +35,8 @@ def node_macs(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
         return _recurrent(node, shape_of)
     if node.op_type == "MatMulNBits":
         return _size(shape_of(node.output[0])) * _ints(node).get("K", 0)
+    if node.op_type in ("Attention", "MultiHeadAttention"):
+        return _attention(node, shape_of)
     if node.op_type == "Einsum":
         return _einsum(node, shape_of)
     return 0
@@ -60,6 +63,16 @@ def _recurrent(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
     """Every step multiplies the input by W and the state by R; gates' own arithmetic is left out."""
     data, weight, recurrence = (shape_of(name) for name in node.input[:3])
     return _size(data[:2] if data else None) * (_size(weight) + _size(recurrence))
+
+
+def _attention(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+    """Queries by keys and weights by values; where one matrix makes all three, its product as well."""
+    made, first, second = (shape_of(name) for name in (node.output[0], *node.input[:2]))
+    if not made or not first or not second or len(first) != 3 or len(made) != 3:
+        return 0
+    fused = node.op_type == "Attention"
+    keys = first[1] if fused else second[-2]
+    return (_size(first) * second[-1] if fused else 0) + 2 * _size(made) * keys
 
 
 def _einsum(node: onnx.NodeProto, shape_of: ShapeOf) -> int:

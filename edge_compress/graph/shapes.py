@@ -8,7 +8,7 @@ gigabytes costs no more than its skeleton. What cannot be known is absent, never
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from edge_compress.graph.contrib import stand_in
 from edge_compress.graph.tensors import BITS, element_count
 
 SMALL = 1024
@@ -73,10 +74,11 @@ def _skeleton(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Tensor
     skeleton.functions.extend(model.functions)
     skeleton.graph.name = source.name or "g"
     constants = {item.name: item for item in source.initializer}
+    matrices = {name for name, tensor in constants.items() if len(tensor.dims) == 2}
     for node in source.node:
         value = constant_tensor(node)
         if value is None:
-            skeleton.graph.node.append(node)
+            _add_node(skeleton.graph, node, matrices)
         else:
             constants[node.output[0]] = value
     skeleton.graph.input.extend(_batch_of_one(item) for item in source.input if item.name not in constants)
@@ -102,6 +104,13 @@ def constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
             one = attribute.name == "value_int"
             return _tensor(TensorProto.INT64, [attribute.i] if one else list(attribute.ints), one)
     return None
+
+
+def _add_node(graph: onnx.GraphProto, node: onnx.NodeProto, matrices: Collection[str]) -> None:
+    """The node, or what has its shapes in standard operators."""
+    other = stand_in(node, matrices)
+    graph.node.extend([node] if other is None else other.nodes)
+    graph.input.extend(() if other is None else other.inputs)
 
 
 def _tensor(kind: int, values: Sequence[float], scalar: bool) -> TensorProto:

@@ -4,6 +4,7 @@ quantize.static   weights and activations in int8, ranges measured beforehand
 quantize.dynamic  weights in int8, activations measured while running
 quantize.float16  half precision
 quantize.weights  weights stored in 8 or 4 bits, float arithmetic
+quantize.blocks   matrices of 4 or 8 bits that the runtime multiplies as they are (``products``)
 
 How a static quantisation flows through the modules (``conversion`` joins them): ``canonical`` folds the model, ``equalize``
 scales its channels, ``placement`` decides by ``rules`` which nodes run on integers, ``calibrate`` streams data and ``ranges``
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_compress.plugin import Strategy, hookimpl
+from edge_compress_quantize.blocks import QuantizeBlocks
 from edge_compress_quantize.dynamic import QuantizeDynamic
 from edge_compress_quantize.float16 import QuantizeFloat16
 from edge_compress_quantize.static import QuantizeStatic
@@ -27,4 +29,4 @@ from edge_compress_quantize.weights import QuantizeWeights
 @hookimpl
 def edge_compress_register_strategies() -> Sequence[Strategy[Any]]:
     """The strategies above."""
-    return [QuantizeStatic(), QuantizeDynamic(), QuantizeFloat16(), QuantizeWeights()]
+    return [QuantizeStatic(), QuantizeDynamic(), QuantizeFloat16(), QuantizeWeights(), QuantizeBlocks()]
