@@ -135,6 +135,8 @@ def _check_value(item: onnx.ValueInfoProto, what: str) -> None:
     kind = item.type.WhichOneof("value")
     if kind != "tensor_type" or item.type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
         raise InvalidModel(f"{what} {item.name!r}: read {kind or 'no type'}, expected a tensor of a known type")
+    if not item.type.tensor_type.HasField("shape"):
+        raise InvalidModel(f"{what} {item.name!r}: read no shape, expected one (axes may be free); onnx.shape_inference finds it")
     for axis in item.type.tensor_type.shape.dim:
         if axis.HasField("dim_value") and not 0 <= axis.dim_value < 2**31:
             raise InvalidModel(f"{what} {item.name!r}: read an axis of {axis.dim_value}, expected 0 to {2**31 - 1}")

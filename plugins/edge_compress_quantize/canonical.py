@@ -13,7 +13,7 @@ import onnxruntime as ort
 from onnx import version_converter
 
 from edge_compress.graph.walk import nodes_within
-from edge_compress_quantize.wiring import replace
+from edge_compress_quantize.wiring import Names, attribute, replace
 
 OLDEST_OPSET = 13
 """the first with per-channel DequantizeLinear"""
@@ -32,6 +32,7 @@ def canonical(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     folded = onnx.load(fold_file)
     fold_file.unlink()
     _constants_to_initializers(folded.graph)
+    _computed_biases_apart(folded.graph)
     restore_interface(folded, model)
     return folded
 
@@ -96,3 +97,22 @@ def _constants_to_initializers(graph: onnx.GraphProto) -> None:
         else:
             kept.append(node)
     replace(graph.node, kept)
+
+
+def _computed_biases_apart(graph: onnx.GraphProto) -> None:
+    """The runtime merges MatMul and Add into Gemm even where what is added is computed (a shortcut, say); no integer kernel takes
+    that, and the product alone does."""
+    constants = {item.name for item in graph.initializer}
+    names = Names(graph)
+    nodes = []
+    for node in graph.node:
+        computed = node.op_type == "Gemm" and len(node.input) == 3 and node.input[2] not in {"", *constants}
+        if not computed or attribute(node, "beta", 1.0) != 1.0:
+            nodes.append(node)
+            continue
+        product = onnx.NodeProto()
+        product.CopyFrom(node)
+        product.input[:], product.output[:] = list(node.input)[:2], [names.fresh("g")]
+        title = names.fresh("a") if node.name else ""
+        nodes += [product, onnx.helper.make_node("Add", [product.output[0], node.input[2]], list(node.output), name=title)]
+    replace(graph.node, nodes)

@@ -272,3 +272,11 @@ def test_a_function_that_calls_itself_within_a_branch_is_refused() -> None:
 
 def test_an_honest_function_passes() -> None:
     assert parse_checked(_calling([("f0", ["f1", "f1"]), ("f1", ["Relu"])]).SerializeToString())
+
+
+@pytest.mark.parametrize("what", ["input", "output"])
+def test_an_interface_without_a_shape_is_named(what: str, conv_model: onnx.ModelProto) -> None:
+    item = getattr(conv_model.graph, what)[0]
+    item.type.tensor_type.ClearField("shape")
+    with pytest.raises(InvalidModel, match=f"{what} '{item.name}': read no shape, expected one"):
+        parse_checked(conv_model.SerializeToString())
