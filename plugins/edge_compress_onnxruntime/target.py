@@ -18,14 +18,17 @@ class OnnxRuntime(Target):
     """One ``model.onnx``, run on the processor by onnxruntime."""
 
     name: ClassVar[str] = "onnxruntime"
+    version: ClassVar[str] = "2"
     file_name: ClassVar[str] = "model.onnx"
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
     def convert(self, model: onnx.ModelProto, context: Context) -> bytes:
         """The packed file. Raises InvalidModel when the graph has a cycle."""
+        from edge_compress.graph.tidy import tidied
+        from edge_compress_onnxruntime.lanes import fill_lanes
         from edge_compress_onnxruntime.pack import pack
 
-        return pack(model)
+        return pack(fill_lanes(tidied(model)))
 
     def warm(self) -> None:
         """Import onnxruntime and make it build its environment and thread state, with the smallest model there is."""
