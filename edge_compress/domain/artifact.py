@@ -96,6 +96,33 @@ class CandidateResult:
     predicted: Mapping[str, Any] = field(default_factory=dict, metadata={"free": True})
     log: tuple[str, ...] = ()
     """last lines a failed step wrote; else what its steps diagnosed and repaired"""
+    prediction: Mapping[str, Any] = field(default_factory=dict, metadata={"free": True})
+    """predictions in the report's units with their errors (predicted / measured - 1); empty where nothing was measured"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a profile and a model ask for, as the verdict was judged by; None where nothing was asked."""
+
+    storage: int | None = None
+    """bytes installed"""
+    memory: int | None = None
+    """bytes at the peak"""
+    latency_p95: float | None = None
+    """seconds"""
+    max_drop: float | None = None
+    """of quality, as an absolute fraction"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the original is, for a batch of one; 0 where its shapes are unknown."""
+
+    macs: int = 0
+    parameters: int = 0
+    weight_bytes: int = 0
+    peak_activation_bytes: int = 0
+    """largest sum of activations that live at once"""
 
 
 @dataclass(frozen=True)
@@ -117,6 +144,8 @@ class Outcome:
     diagnosis: tuple[str, ...] = ()
     layers: tuple[LayerReport, ...] = ()
     """layers of the original and what became of each; empty in outcomes of before they were told"""
+    limits: Limits = Limits()
+    facts: Facts = Facts()
 
 
 @dataclass(frozen=True)

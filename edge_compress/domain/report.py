@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge_compress.domain.artifact import AppliedStep, CandidateResult, Energy, Latency, Measurement, Outcome, Quality
+from edge_compress.domain.artifact import (
+    AppliedStep,
+    CandidateResult,
+    Energy,
+    Facts,
+    Latency,
+    Limits,
+    Measurement,
+    Outcome,
+    Quality,
+)
 from edge_compress.domain.layers import LayerReport
 
 
@@ -22,6 +32,7 @@ def report_entry(outcomes: Sequence[Outcome], artifacts: Mapping[str, str] | Non
             "latency_ms": _latency(baseline.latency),
             "peak_memory_bytes": baseline.peak_memory_bytes,
             "energy_mj": _energy(baseline.energy),
+            **_facts([outcome.facts for outcome in outcomes]),
         },
         "profiles": {outcome.profile: _profile(outcome, paths.get(outcome.profile)) for outcome in outcomes},
     }
@@ -35,15 +46,32 @@ def _profile(outcome: Outcome, path: str | None) -> dict[str, Any]:
         "binding_constraint": outcome.binding_constraint,
         "gap": outcome.gap,
         "objective": outcome.objective,
+        "limits": _limits(outcome.limits),
         "artifact": path,
         "sha256": measured.sha256 or None,
         **_figures(measured if chosen else None),
         "float": {"latency_ms": _latency(outcome.float_baseline.latency), "energy_mj": _energy(outcome.float_baseline.energy)},
+        "prediction": dict(chosen.prediction) if chosen else {},
         "recipe": [_step(step) for step in chosen.steps] if chosen else [],
         "candidates": [_candidate(item) for item in outcome.candidates],
         "diagnosis": list(outcome.diagnosis),
         "layers": [_layer(item) for item in outcome.layers],
         "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _facts(known: Sequence[Facts]) -> dict[str, Any]:
+    """What the original is; null where it was not told or does not follow from the file."""
+    facts = max(known, key=lambda item: item.weight_bytes, default=Facts())
+    return {key: value or None for key, value in vars(facts).items()}
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    return {
+        "storage_bytes": limits.storage,
+        "memory_bytes": limits.memory,
+        "latency_p95_ms": _milliseconds(limits.latency_p95),
+        "max_drop": limits.max_drop,
     }
 
 
@@ -55,6 +83,7 @@ def _candidate(item: CandidateResult) -> dict[str, Any]:
         "recipe": [_step(step) for step in item.steps],
         **_figures(item.measurement if ran else None),
         "predicted": dict(item.predicted),
+        "prediction": dict(item.prediction),
         "log": list(item.log),
     }
 

@@ -43,6 +43,8 @@ class Axis:
     low: float | None = None
     floor: float | None = None
     from_zero: bool = True
+    limit: float | None = None
+    """what must not be passed, drawn as a line where it lies in the picture"""
     step_base: float = 1.0
     """ticks fall on 1, 2 and 5 times powers of ten of this"""
 
@@ -90,6 +92,7 @@ def scatter(points: Sequence[Point], x_axis: Axis, y_axis: Axis, *, name: str) -
         _grid(x, y, x_axis, y_axis),
         _front(front, x, y, y.start if y_axis.higher_is_better else y.end),
         *spreads,
+        _limits(x, y, x_axis, y_axis),
         _labels(drawn, x, y),
         *marks,
     )
@@ -129,6 +132,17 @@ def _grid(x: Scale, y: Scale, x_axis: Axis, y_axis: Axis) -> Markup:
     lines.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=base, y2=base, class_="axis"))
     lines.append(tag("text", x_axis.label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="name"))
     return tag("g", *lines, aria_hidden="true")
+
+
+def _limits(x: Scale, y: Scale, x_axis: Axis, y_axis: Axis) -> Markup | None:
+    lines: list[Markup] = []
+    if x_axis.limit is not None and x.low <= x_axis.limit <= x.high:
+        at = round(x(x_axis.limit), 1)
+        lines.append(tag("path", tag("title", f"limit: {x_axis.write(x_axis.limit)}"), d=f"M{at} {y.start}V{y.end}"))
+    if y_axis.limit is not None and y.low <= y_axis.limit <= y.high:
+        at = round(y(y_axis.limit), 1)
+        lines.append(tag("path", tag("title", f"limit: {y_axis.write(y_axis.limit)}"), d=f"M{x.start} {at}H{x.end}"))
+    return tag("g", *lines, class_="limit") if lines else None
 
 
 def _front(front: Sequence[Point], x: Scale, y: Scale, worst: float) -> Markup:

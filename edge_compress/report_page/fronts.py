@@ -5,8 +5,8 @@ Turns entries of the report into points; drawing them is left to ``chart``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_compress.report_page import figures
@@ -27,6 +27,7 @@ class Cost:
     axis: Callable[[Sequence[Point]], Axis]
     of: Callable[[Entry, Entry], float | None]
     missing: str = "Nothing was measured."
+    limit: Callable[[Entry], float | None] = lambda limits: None
     optional: bool = False
     """left out where no candidate has it"""
 
@@ -47,7 +48,7 @@ def overview_chart(model: str, entry: Entry) -> Markup:
     }
     chosen = [Point(*place, "chosen", f"{', '.join(names)}: {_xy(place)}", _few(names)) for place, names in labels.items()]
     points = [*tried.values(), *_original(original, cost), *chosen]
-    axis = _quality_axis(original, list(profiles.values()))
+    axis = _quality_axis(original, list(profiles.values()), _common_drop(profiles.values()))
     return _figure(
         points, axis, cost, f"{model}: size against {axis.label}, all profiles", f"Every profile: size against {axis.label}"
     )
@@ -55,7 +56,8 @@ def overview_chart(model: str, entry: Entry) -> Markup:
 
 def profile_charts(profile: str, result: Entry, original: Entry) -> list[Markup]:
     """Size, download, latency and (where it is known) energy against the quality of this profile's candidates."""
-    axis = _quality_axis(original, [result])
+    limits = result.get("limits") or {}
+    axis = _quality_axis(original, [result], limits.get("max_drop"))
     charts = []
     entries = [result, *(result.get("candidates") or ())]
     for cost in COSTS:
@@ -63,7 +65,7 @@ def profile_charts(profile: str, result: Entry, original: Entry) -> list[Markup]
             continue
         points = [*_tried(result, original, cost), *_original(original, cost), *_chosen(profile, result, original, cost)]
         name = f"{profile}: {cost.heading.lower()} against {axis.label}"
-        charts.append(_figure(points, axis, cost, name, f"{cost.heading} against {axis.label}"))
+        charts.append(_figure(points, axis, cost, name, f"{cost.heading} against {axis.label}", cost.limit(limits)))
     return charts
 
 
@@ -79,11 +81,11 @@ def title_of(entry: Entry) -> str:
     return ", ".join([*parts, *([f"energy {figures.millijoules(energy)}"] if energy is not None else [])])
 
 
-def _figure(points: Sequence[Point], axis: Axis, cost: Cost, name: str, heading: str) -> Markup:
+def _figure(points: Sequence[Point], axis: Axis, cost: Cost, name: str, heading: str, limit: float | None = None) -> Markup:
     caption = tag("figcaption", heading)
     if not [point for point in points if point.kind != "float"]:
         return tag("figure", caption, tag("p", cost.missing, class_="empty"))
-    return tag("figure", caption, scatter(points, cost.axis(points), axis, name=name))
+    return tag("figure", caption, scatter(points, replace(cost.axis(points), limit=limit), axis, name=name))
 
 
 def _size_axis(points: Sequence[Point]) -> Axis:
@@ -120,7 +122,7 @@ def _energy(entry: Entry, original: Entry) -> float | None:
 
 
 COSTS = (
-    Cost("Size", _size_axis, _size, "No candidate was made."),
+    Cost("Size", _size_axis, _size, "No candidate was made.", lambda limits: limits.get("storage_bytes")),
     Cost("Download", lambda points: _bytes_axis("size over the link", points), _download, optional=True),
     Cost(
         "Latency",
@@ -137,18 +139,26 @@ COSTS = (
 )
 
 
-def _quality_axis(original: Entry, results: Sequence[Entry]) -> Axis:
+def _quality_axis(original: Entry, results: Sequence[Entry], max_drop: float | None) -> Axis:
     measured = [result["quality"] for result in results if result.get("quality")]
     known = original.get("quality") or (measured[0] if measured else {})
     metric, higher = str(known.get("metric") or "quality"), _higher_is_better(results)
     reference = known.get("float", known.get("value"))
     worst = max((abs(quality.get("drop") or 0.0) for quality in measured), default=0.0)
-    low = floor = None
+    low = floor = limit = None
+    if reference is not None and max_drop is not None:
+        limit = reference - max_drop if higher else reference + max_drop
     if reference is not None and higher:
         low = reference - LEAST_WINDOW if metric in figures.SHARES else None
         floor = reference - max(MOST_WINDOW, 1.5 * worst)
     write = (lambda value: f"{100 * value:.4g} %") if metric in figures.SHARES else (lambda value: f"{value:.4g}")
-    return Axis(metric, write, higher_is_better=higher, low=low, floor=floor, from_zero=False)
+    return Axis(metric, write, higher_is_better=higher, low=low, floor=floor, from_zero=False, limit=limit)
+
+
+def _common_drop(results: Iterable[Entry]) -> float | None:
+    """The drop allowed, where all of a model's profiles were judged by the same."""
+    allowed = {(result.get("limits") or {}).get("max_drop") for result in results}
+    return allowed.pop() if len(allowed) == 1 else None
 
 
 def _higher_is_better(results: Sequence[Entry]) -> bool:

@@ -132,6 +132,9 @@ def _original(original: Entry) -> Markup:
         ("Latency p50 · p95", figures.both_milliseconds(original.get("latency_ms"))),
         ("Peak memory", figures.size(original.get("peak_memory_bytes"))),
         ("Energy", _energy(energy)),
+        ("Multiply-accumulates", figures.count(original.get("macs"))),
+        ("Parameters", figures.count(original.get("parameters"))),
+        ("Activations that live at once", figures.size(original.get("peak_activation_bytes"))),
     )
     facts = [tag("div", tag("dt", term), tag("dd", value)) for term, value in rows if value != figures.NONE]
     known = tag("dl", *facts) if facts else tag("p", "Nothing was measured of it.", class_="empty")
@@ -200,8 +203,9 @@ def _legend() -> Markup:
     said = (
         "Installed is the file on the device, download its size over the link. Latency, memory and energy are per inference "
         "with a batch of one; a dash means not measured. Charts: a ring with a dot is chosen, with the 95 % interval of its "
-        "quality; a small circle was tried, a diamond is the float original, an arrow lies below the chart, the stepped line is "
-        "the Pareto front. Point at a mark for its figures. Layers: a pale bar is the original, a solid one the artifact. "
-        "Predicted +10 % means that the prediction was a tenth too high. Every parameter of every candidate is in report.json."
+        "quality; a small circle was tried, a diamond is the float original, an arrow lies below the chart; the stepped line is "
+        "the Pareto front, a dotted one a limit. Point at a mark for its figures. Layers: a pale bar is the original, a solid "
+        "one the artifact. Predicted +10 % means that the prediction was a tenth too high. Every parameter of every candidate "
+        "is in report.json."
     )
     return tag("footer", tag("p", said))

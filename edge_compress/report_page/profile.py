@@ -100,14 +100,22 @@ def tiles(result: Entry, original: Entry) -> Markup:
     metric, base = str(quality.get("metric") or "quality"), original.get("latency_ms") or {}
     memory, float_memory = result.get("peak_memory_bytes"), original.get("peak_memory_bytes")
     joules, float_joules = energy.get("value"), (original.get("energy_mj") or {}).get("value")
+    asked = _limits_in_words(result.get("limits") or {}, metric)
     shown = (
-        _tile("Installed", figures.size(result.get("bytes")), _share(result.get("bytes"), original.get("bytes"), figures.size)),
+        _tile(
+            "Installed",
+            figures.size(result.get("bytes")),
+            _share(result.get("bytes"), original.get("bytes"), figures.size),
+            asked["storage"],
+        ),
         _tile(
             "Download", figures.size(result.get("download_bytes")), _share(result.get("download_bytes"), original.get("bytes"))
         ),
-        _tile("Latency", figures.milliseconds(latency.get("p50")), _speed(latency, base)),
-        _tile(metric, figures.quality(metric, quality.get("value")), tag("small", _quality_words(metric, quality))),
-        _tile("Peak memory", figures.size(memory), _share(memory, float_memory, figures.size)),
+        _tile("Latency", figures.milliseconds(latency.get("p50")), _speed(latency, base), asked["latency"]),
+        _tile(
+            metric, figures.quality(metric, quality.get("value")), tag("small", _quality_words(metric, quality)), asked["drop"]
+        ),
+        _tile("Peak memory", figures.size(memory), _share(memory, float_memory, figures.size), asked["memory"]),
         _tile(f"Energy{_source(energy)}", figures.millijoules(joules), _share(joules, float_joules, figures.millijoules))
         if joules is not None
         else None,
@@ -115,8 +123,20 @@ def tiles(result: Entry, original: Entry) -> Markup:
     return tag("dl", *shown, class_="tiles")
 
 
-def _tile(term: str, value: str, beside: Markup | None) -> Markup:
-    return tag("div", tag("dt", term), tag("dd", tag("b", value), beside))
+def _tile(term: str, value: str, beside: Markup | None, limit: str = "") -> Markup:
+    return tag("div", tag("dt", term), tag("dd", tag("b", value), beside, tag("small", limit) if limit else None))
+
+
+def _limits_in_words(limits: Entry, metric: str) -> dict[str, str]:
+    """What was asked for, by what it limits; empty where nothing was."""
+    storage, memory, latency, drop = (limits.get(key) for key in ("storage_bytes", "memory_bytes", "latency_p95_ms", "max_drop"))
+    lost = figures.drop(metric, drop).lstrip("−") if drop else "nothing"
+    return {
+        "storage": f"limit {figures.size(storage)}" if storage is not None else "",
+        "memory": f"limit {figures.size(memory)}" if memory is not None else "",
+        "latency": f"limit for p95 {figures.milliseconds(latency)}" if latency is not None else "",
+        "drop": f"may lose {lost}" if drop is not None else "",
+    }
 
 
 def _share(value: float | None, base: float | None, write: Any = None) -> Markup | None:

@@ -1,4 +1,5 @@
-"""The layers of a pair's original and of what was chosen: bytes, time and sensitivity of each, added to the outcome.
+"""The layers of a pair's original and of what was chosen: bytes, time and sensitivity of each, added to the outcome together with
+the facts and the limits that put them in proportion.
 
 Every piece is a step of its own, kept by content: sensitivity once a model, times once an artifact. Nothing here can fail a
 pair: what could not be had is absent, and the diagnosis says why.
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edge_compress.domain.artifact import Facts, Limits
 from edge_compress.domain.layers import Timed, effort, same_layers, side_by_side
 from edge_compress.domain.model import LayerFacts, ModelFacts
 from edge_compress.domain.schema import decode
@@ -60,7 +62,17 @@ class LayerScan:
             sensitivity=hurt.result(),
         )
         diagnosis = (*result.outcome.diagnosis, *dict.fromkeys(self.troubles))
-        return replace(result, outcome=replace(result.outcome, layers=layers, diagnosis=diagnosis))
+        told = replace(result.outcome, layers=layers, facts=self._facts(), limits=self._limits(), diagnosis=diagnosis)
+        return replace(result, outcome=told)
+
+    def _facts(self) -> Facts:
+        known = self.facts
+        return Facts(known.macs, known.parameters, known.weight_bytes, known.peak_activation_bytes)
+
+    def _limits(self) -> Limits:
+        """What the verdict was judged by, for charts to show."""
+        profile, quality = self.request.profile.spec, self.request.model.spec.quality
+        return Limits(profile.storage, profile.memory, profile.latency_p95, quality.max_drop)
 
     def _unless_it_fails(self, what: str, ask: Callable[..., Any], *arguments: Any) -> Any:
         try:

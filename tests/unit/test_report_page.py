@@ -5,7 +5,17 @@ import re
 
 import pytest
 
-from edge_compress.domain.artifact import AppliedStep, CandidateResult, Energy, Latency, Measurement, Outcome, Quality
+from edge_compress.domain.artifact import (
+    AppliedStep,
+    CandidateResult,
+    Energy,
+    Facts,
+    Latency,
+    Limits,
+    Measurement,
+    Outcome,
+    Quality,
+)
 from edge_compress.domain.layers import LayerReport
 from edge_compress.domain.report import report_entry
 from edge_compress.report_page import write_report
@@ -40,6 +50,8 @@ def outcome(profile="cam", verdict="FEASIBLE", **more):
     told = ("quantize.static: stem: its range is clipped", "quantize.static: repaired by keeping the stem in float")
     facts = {"binding_constraint": None, "gap": None, "diagnosis": (*told, "the power budget was not checked"), **more}
     facts.setdefault("layers", LAYERS)
+    facts.setdefault("limits", Limits(storage=512 * 1024, latency_p95=0.2, max_drop=0.01))
+    facts.setdefault("facts", Facts(macs=21_000_000, parameters=230_000, peak_activation_bytes=98_304))
     return Outcome("digits", profile, verdict, chosen=chosen, candidates=(chosen, *others), float_baseline=FLOAT, **facts)
 
 
@@ -133,6 +145,14 @@ def test_tells_each_finding_once_with_its_repair(read):
     assert page.text.count("the power budget was not checked") == 1
     assert page.text.count("repaired by keeping the stem in float") == 1
     assert [value for tag, key, value in page.attributes if tag == "li" and key == "class"] == ["remedy"]
+
+
+def test_figures_stand_beside_what_was_asked_for(read):
+    page = read(report(outcome()))
+    for said in ("limit 512 KiB", "limit for p95 200 ms", "may lose 1.00 points", "27 % of 889 KiB"):
+        assert said in page.text
+    for said in ("21 M", "230 k", "96 KiB"):
+        assert said in page.text, "the original's arithmetic, parameters and activations"
 
 
 def test_predictions_stand_beside_what_was_measured(read):

@@ -64,3 +64,14 @@ def test_profiles_with_equal_artifacts_share_one_mark():
     assert drawn.count('class="chosen"') == 2
     assert ">one and 2 more</text>" in drawn
     assert "one, two, three: 1000 B" in drawn
+
+
+def test_limits_are_lines_where_they_lie_in_the_picture():
+    asked = {"storage_bytes": 3000, "max_drop": 0.01}
+    size, latency = profile_charts("cam", entry(1000, 0.89, 0.5, verdict="FEASIBLE", limits=asked), ORIGINAL)
+    assert "limit: 2.93 KiB" in size
+    assert "limit: 89 %" in size
+    assert latency.count('class="limit"') == 1
+    assert "KiB" not in latency.split('class="limit"')[1].split("</g>")[0]
+    far = profile_charts("cam", entry(1000, 0.89, verdict="FEASIBLE", limits={"storage_bytes": 10**9}), ORIGINAL)[0]
+    assert 'class="limit"' not in far, "a limit far off does not squeeze the chart"
