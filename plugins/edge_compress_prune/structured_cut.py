@@ -17,7 +17,7 @@ from edge_compress.graph.bridge.answers import Answer, read_answers
 from edge_compress.graph.bridge.importer import Imported
 from edge_compress.graph.bridge.maps import stage_maps
 from edge_compress.graph.bridge.norms import fold, unfold
-from edge_compress.graph.bridge.pace import epochs_within
+from edge_compress.graph.bridge.pace import batch_within, epochs_within
 from edge_compress.graph.bridge.teacher import Teacher
 from edge_compress.graph.bridge.training import Course, Trained, fine_tune
 from edge_compress.plugin import Context
@@ -60,6 +60,7 @@ def thin(imported: Imported, wish: Wish, course: Course, context: Context) -> Tr
     Where ``course.epochs`` is below 0 they follow from the step's time.
     """
     module, cutter = imported.module, _Cutter(imported, wish, context)
+    course = replace(course, batch=cutter.bearable(course.batch))
     if course.epochs < 0:
         course = replace(course, epochs=cutter.affordable(_count(context, course.batch)))
     if course.features == STAGES:
@@ -114,6 +115,10 @@ class _Cutter:
         left = self._wish.left**2 if self._wish.measure == "channels" else self._wish.left
         teacher = arithmetic_of(self._context.teacher())
         return epochs_within(limits.seconds, limits.threads, samples, student_macs=left * self._macs, teacher_macs=teacher)
+
+    def bearable(self, batch: int) -> int:
+        """The batch, or as much of it as the step's memory bears before the cut."""
+        return batch_within(self._context.limits.memory_bytes, batch, self._module, self._few)
 
     def _arithmetic(self) -> float:
         return sum(costs_of(self._module, self._few, "macs").values())

@@ -5,7 +5,11 @@ The speed depends on the kind of processor alone, never on a clock. ``training``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from torch import Tensor, nn
 
 _PLAIN = 2e10
 _VECTOR_512 = 2.8e10
@@ -17,6 +21,10 @@ _BACKWARD = 2.0
 _FOR_TRAINING = 0.8
 """share of a step's time that training gets; the rest is for what comes before and after"""
 _MOST = 200.0
+_FOR_ACTIVATIONS = 0.4
+"""share of a step's memory for what training keeps of a batch; the rest is for torch, weights, gradients and the teacher"""
+_KEPT_TWICE = 2
+"""gradients are as large as what they are of"""
 
 
 def bfloat16_here() -> bool:
@@ -37,3 +45,27 @@ def epochs_within(seconds: float, threads: int, samples: int, *, student_macs: f
     sample forward."""
     one = max(1.0, samples * (teacher_macs + (1 + _BACKWARD) * student_macs))
     return round(min(_MOST, max(1.0, seconds * _FOR_TRAINING * nominal_speed() * max(1, threads) / one)), 1)
+
+
+def batch_within(memory_bytes: int, wanted: int, module: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """The largest batch up to ``wanted`` whose training fits ``memory_bytes`` of a step, from 4. ``inputs``: a few samples."""
+    one = _KEPT_TWICE * _activation_bytes(module, inputs) / max(1, len(inputs[0]))
+    return max(min(4, wanted), min(wanted, int(memory_bytes * _FOR_ACTIVATIONS / max(1.0, one))))
+
+
+def _activation_bytes(module: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Bytes of everything that the innermost parts of a module give."""
+    total = 0
+
+    def listen(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal total
+        total += output.numel() * output.element_size() if isinstance(output, Tensor) else 0
+
+    hooks = [part.register_forward_hook(listen) for part in module.modules() if not list(part.children())]
+    try:
+        with torch.no_grad():
+            module.eval()(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-from edge_compress.graph.bridge.pace import epochs_within, nominal_speed
+from edge_compress.graph.bridge.pace import batch_within, epochs_within, nominal_speed
 
 
 def epochs(seconds: float, *, threads: int = 1, samples: int = 10_000, student: float = 4e7, teacher: float = 4e7) -> float:
@@ -29,3 +31,13 @@ def test_it_is_the_same_each_time_and_within_bounds() -> None:
 def test_one_pass_at_the_nominal_speed_takes_its_share_of_the_time() -> None:
     work = 10_000 * (4e7 + 3 * 4e7)
     assert epochs(600) == pytest.approx(600 * 0.8 * nominal_speed() / work, rel=0.02)
+
+
+def test_a_batch_is_what_the_memory_bears() -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+    samples = [torch.zeros(2, 3, 16, 16)]
+    one = 2 * 2 * 8 * 16 * 16 * 4  # two layers, kept twice, floats
+    assert batch_within(10**9, 64, layer, samples) == 64
+    assert batch_within(int(one * 10 / 0.4) + 1, 64, layer, samples) == 10
+    assert batch_within(1, 64, layer, samples) == 4
+    assert batch_within(1, 2, layer, samples) == 2
