@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress.domain.artifact import CandidateResult, Measurement, Verdict
-from edge_compress.domain.cost import Excess, excesses
+from edge_compress.domain.artifact import AppliedStep, CandidateResult, Measurement, Verdict
+from edge_compress.domain.cost import Excess, excesses, in_bytes
 from edge_compress.domain.spec import DeviceProfileSpec
 
 TIE = 0.03
@@ -52,6 +52,58 @@ def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, ma
     chosen = next(item for item in fates if item.state == "chosen")
     constraint = worst.constraint if worst else None
     return Choice(Verdict.INFEASIBLE, constraint, worst.words if worst else None, chosen, tuple(fates))
+
+
+def undone(
+    choice: Choice, profile: DeviceProfileSpec, name: str, original: Measurement, *, max_drop: float, objective: str
+) -> tuple[str, ...]:
+    """What was left out of the chosen pipeline because it did not help: a sentence for each strategy with which every limit was
+    kept too and the artifact was no better. ``name``: the profile's; ``original``: what the float model measured."""
+    chosen, found = choice.chosen, dict[str, tuple[float, str]]()
+    for item in choice.candidates if chosen else ():
+        extra = _extra_step(item.steps, chosen.steps) if chosen and item.state == "lost" else None
+        if not chosen or extra is None or item.measurement.latency is None or excesses(item.measurement, profile, max_drop):
+            continue
+        worth = figure(item.measurement, objective)
+        if worth < found.get(extra.strategy, (float("inf"), ""))[0]:
+            said = _effect(item.measurement, chosen.measurement, original, objective)
+            found[extra.strategy] = worth, f"undone: {extra.strategy} made {name}'s artifact {said}"
+    return tuple(said for _, said in found.values())
+
+
+def _extra_step(steps: Sequence[AppliedStep], without: Sequence[AppliedStep]) -> AppliedStep | None:
+    """The one step by which ``steps`` is longer than ``without``; None where they differ otherwise."""
+    for at, item in enumerate(steps):
+        if [*steps[:at], *steps[at + 1 :]] == list(without):
+            return item
+    return None
+
+
+def _effect(mine: Measurement, theirs: Measurement, original: Measurement, objective: str) -> str:
+    """What a step did to the objective, and what it saved beside it."""
+    ratio = figure(mine, objective) / max(figure(theirs, objective), 1e-12)
+    sizes = f"{in_bytes(mine.bytes)} against {in_bytes(theirs.bytes)}"
+    saved = (theirs.download_bytes or theirs.bytes) - (mine.download_bytes or mine.bytes)
+    beside = f"saved only {in_bytes(saved)} to send" if saved > 0 else "saved nothing"
+    if objective == "size":
+        return f"{_change(ratio, 'larger', 'smaller')} ({sizes}) and {_speed(mine, theirs)}"
+    if objective == "energy":
+        return f"{_change(ratio, 'more costly to run', 'cheaper to run')} and {beside}"
+    base = 1.0 if original.latency is None else original.latency.p50
+    times = [1000 * base * figure(item, "latency") for item in (mine, theirs)]
+    shown = f" ({times[0]:.3g} ms against {times[1]:.3g} ms)" if original.latency is not None else ""
+    return f"{_change(ratio, 'slower', 'faster')}{shown} and {beside}"
+
+
+def _change(ratio: float, worse: str, better: str) -> str:
+    if abs(ratio - 1) < 0.005:
+        return f"no {better}"
+    return f"{abs(ratio - 1):.0%} {worse if ratio >= 1 else better}"
+
+
+def _speed(mine: Measurement, theirs: Measurement) -> str:
+    ratio = figure(mine, "latency") / max(figure(theirs, "latency"), 1e-12)
+    return "no faster" if ratio >= 1 - TIE else f"only {1 - ratio:.0%} faster"
 
 
 def figure(measurement: Measurement, objective: str) -> float:

@@ -1,8 +1,8 @@
 """What a model should cost on a device before it is run there, and how a measured candidate stands against a profile's limits.
 
-Latency is a roofline (Williams, Waterman, Patterson 2009): each layer takes the longer of its arithmetic and its memory
-traffic. Energy is processor time times declared watts, marked as an estimate. Where a profile declares nothing, there is no
-prediction rather than a guess.
+Latency starts from a roofline (``domain.roofline``). Energy is processor time times declared watts, marked as an estimate. Where
+a profile declares nothing, there is no prediction rather than a guess, until the float original was measured: then every
+prediction is that measurement times what a pipeline is expected to do.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from edge_compress.domain.artifact import Energy, Latency, Measurement, Source
 from edge_compress.domain.model import ModelFacts
-from edge_compress.domain.plan import Prediction, Proposal, ratios
+from edge_compress.domain.plan import Prediction, Proposal, Ratios, ratios
 from edge_compress.domain.quantity import SECONDS, WATTS
+from edge_compress.domain.roofline import comparable_joules as comparable_joules
+from edge_compress.domain.roofline import float_seconds as float_seconds
 from edge_compress.domain.spec import DeviceProfileSpec
 
 ESTIMATE = "estimate"
@@ -25,19 +27,6 @@ class Excess:
     constraint: str
     times: float
     words: str
-
-
-def float_seconds(facts: ModelFacts, profile: DeviceProfileSpec) -> float | None:
-    """Roofline seconds of one float inference; None unless the profile declares its float arithmetic."""
-    rate, bandwidth = profile.compute.fp32, profile.compute.memory_bandwidth
-    if rate is None:
-        return None
-    seconds = 0.0
-    for layer in facts.layers:
-        arithmetic = 2 * layer.macs / (rate * profile.threads)
-        traffic = (layer.weight_bytes + 2 * layer.activation_bytes) / bandwidth if bandwidth else 0.0
-        seconds += max(arithmetic, traffic)
-    return seconds
 
 
 def predict(facts: ModelFacts, profile: DeviceProfileSpec, steps: tuple[Proposal, ...]) -> Prediction:
@@ -53,6 +42,41 @@ def predict(facts: ModelFacts, profile: DeviceProfileSpec, steps: tuple[Proposal
         memory_bytes=round((facts.weight_bytes + facts.peak_activation_bytes) * expected.memory),
         energy_joules=None if seconds is None or watts is None else seconds * profile.threads * watts,
     )
+
+
+def corrected(expected: Ratios, original: Measurement) -> Prediction:
+    """What a pipeline should cost, now that the float original was measured: its figures times what is expected."""
+    sent, peak, latency, joules = (
+        original.download_bytes,
+        original.peak_memory_bytes,
+        original.latency,
+        original.energy.joules,
+    )
+    return Prediction(
+        bytes=round(original.bytes * expected.bytes),
+        download_bytes=None if sent is None else round(sent * expected.download),
+        latency_seconds=None if latency is None else latency.p50 * expected.latency,
+        memory_bytes=None if peak is None else round(peak * expected.memory),
+        energy_joules=None if joules is None else joules * expected.latency,
+    )
+
+
+def compared(predicted: Prediction, measured: Measurement) -> dict[str, float | None]:
+    """Each prediction in the report's units, and its error beside what was measured: predicted / measured - 1, so that above 0
+    is foretold too much. None where either is unknown."""
+    latency = measured.latency.p50 if measured.latency else None
+    figures = {
+        "bytes": ("bytes", predicted.bytes, measured.bytes, 1),
+        "download": ("download_bytes", predicted.download_bytes, measured.download_bytes, 1),
+        "latency": ("latency_ms", predicted.latency_seconds, latency, 1000),
+        "memory": ("peak_memory_bytes", predicted.memory_bytes, measured.peak_memory_bytes, 1),
+        "energy": ("energy_mj", predicted.energy_joules, measured.energy.joules, 1000),
+    }
+    told: dict[str, float | None] = {}
+    for name, (field, guess, real, scale) in figures.items():
+        told[field] = None if guess is None else round(guess * scale, 6)
+        told[f"{name}_error"] = None if guess is None or not real else round(guess / real - 1, 4)
+    return told
 
 
 def on_device(measured: Measurement, facts: ModelFacts, profile: DeviceProfileSpec) -> Measurement:

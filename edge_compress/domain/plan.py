@@ -179,11 +179,13 @@ def draw_up(
     refused: Iterable[Proposal],
     predict: Callable[[tuple[Proposal, ...]], Prediction],
     hopeless: Callable[[tuple[Proposal, ...], Prediction], tuple[float, str] | None],
+    joules: Callable[[Ratios], float] | None = None,
 ) -> Plan:
     """Order the wanted pipelines and refuse the hopeless ones, keeping the nearest of those so that a goal that cannot be met
     still leaves an artifact.
 
-    ``hopeless`` gives (how far, why) for a pipeline that cannot meet the profile, else None.
+    ``hopeless`` gives (how far, why) for a pipeline that cannot meet the profile, else None. ``joules``: what orders pipelines by
+    energy where the profile declares no watts.
     """
     kept: list[tuple[float, Candidate]] = []
     lost: list[tuple[float, Candidate, str]] = []
@@ -192,7 +194,7 @@ def draw_up(
         candidate = _candidate(steps, predicted)
         verdict = hopeless(steps, predicted)
         if verdict is None:
-            kept.append((_weight(candidate, objective), candidate))
+            kept.append((_weight(candidate, objective, joules), candidate))
         else:
             lost.append((verdict[0], candidate, verdict[1]))
     kept.sort(key=lambda item: item[0])
@@ -249,13 +251,13 @@ def _candidate(steps: tuple[Proposal, ...], predicted: Prediction) -> Candidate:
     return Candidate(tuple(item.step for item in steps), predicted, lossless, tolerance, trains, cuts, steps)
 
 
-def _weight(candidate: Candidate, objective: str) -> float:
+def _weight(candidate: Candidate, objective: str, joules: Callable[[Ratios], float] | None) -> float:
     """What the objective makes small, as far as it can be told before anything is run."""
-    expected, joules = ratios(candidate.made_of), candidate.predicted.energy_joules
+    expected = ratios(candidate.made_of)
     if objective == "size":
         return expected.bytes + expected.download
-    if objective == "energy" and joules is not None:
-        return joules
+    if objective == "energy" and candidate.predicted.energy_joules is None and joules is not None:
+        return joules(expected)
     return expected.latency
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edge_compress.domain.artifact import Artifact, CandidateResult, GoldenVectors, Measurement, Outcome
-from edge_compress.domain.choice import choose
-from edge_compress.domain.cost import on_device
-from edge_compress.domain.plan import Plan, Prediction
+from edge_compress.domain.artifact import Artifact, CandidateResult, GoldenVectors, Measurement, Outcome, Verdict
+from edge_compress.domain.choice import Choice, choose, undone
+from edge_compress.domain.cost import compared, corrected, on_device
+from edge_compress.domain.plan import Plan, Prediction, ratios
 from edge_compress.domain.schema import encode
 from edge_compress.domain.spec import DeviceProfileSpec
 from edge_compress.plugin.registry import Registry
@@ -39,7 +39,8 @@ class Conclusion:
     def result(self, plan: Plan, tried: Sequence[Tried], support: str) -> PairResult:
         """The pair's result. ``support``: why the runtime cannot take the model at all; empty: it can."""
         request, facts, profile = self._request, self._runner.facts, self._request.profile.spec
-        results = [self._as_result(item) for item in tried]
+        original = None if support else self._baseline()
+        results = [self._as_result(item, original) for item in tried]
         results += [
             CandidateResult(refusal.steps, "refused", refusal.why, predicted=_plain(refusal.predicted))
             for refusal in plan.refused
@@ -61,20 +62,34 @@ class Conclusion:
             choice.gap,
             choice.chosen,
             choice.candidates,
-            Measurement(facts.sha256, facts.bytes) if support else self._baseline(),
+            original or Measurement(facts.sha256, facts.bytes),
             request.objective,
             time.monotonic() - self._started,
-            _diagnosis(choice.candidates, profile),
+            (*self._undone(choice, original), *_diagnosis(choice.candidates, profile)),
         )
         return PairResult(outcome, artifact)
+
+    def _undone(self, choice: Choice, original: Measurement | None) -> tuple[str, ...]:
+        """Steps that were left out for not helping; a recipe is run as it was written."""
+        request = self._request
+        if original is None or request.recipe is not None or choice.verdict is not Verdict.FEASIBLE:
+            return ()
+        drop, name = request.model.spec.quality.max_drop, request.profile.name
+        return undone(choice, request.profile.spec, name, original, max_drop=drop, objective=request.objective)
 
     def _baseline(self) -> Measurement:
         measured = self._runner.float_measurement(Run(self._run.cancelled))
         return on_device(measured, self._runner.facts, self._request.profile.spec)
 
-    def _as_result(self, item: Tried) -> CandidateResult:
+    def _as_result(self, item: Tried, original: Measurement | None) -> CandidateResult:
+        """With its prediction corrected by the measured original, and beside what was measured."""
         measured = on_device(item.measurement, self._runner.facts, self._request.profile.spec)
-        return CandidateResult(item.candidate.steps, item.state, item.why, measured, _plain(item.candidate.predicted), item.log)
+        predicted, beside = item.candidate.predicted, {}
+        if original is not None:
+            predicted = corrected(ratios(item.candidate.made_of), original)
+            beside = compared(predicted, measured) if item.state == "measured" else {}
+        steps = item.candidate.steps
+        return CandidateResult(steps, item.state, item.why, measured, _plain(predicted), item.log, beside)
 
     def _artifact(self, chosen: CandidateResult, tried: Sequence[Tried]) -> Artifact:
         request, measured = self._request, chosen.measurement

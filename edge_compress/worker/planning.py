@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edge_compress.domain.cost import predict, predicted_excesses
+from edge_compress.domain.cost import comparable_joules, predict, predicted_excesses
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.plan import Plan, Prediction, Proposal, draw_up, pipelines
 from edge_compress.domain.schema import decode, encode
@@ -47,6 +47,7 @@ class Planner:
             refused,
             lambda steps: predict(facts, profile, steps),
             lambda steps, predicted: _hopeless(steps, predicted, profile, facts),
+            lambda expected: comparable_joules(facts, expected),
         )
         return plan, "" if support.ok else f"{target.name} cannot take this model, because {support.reason}"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_compress.domain.artifact import CandidateResult, Latency, Measurement, Quality, Verdict
-from edge_compress.domain.choice import choose
+from edge_compress.domain.artifact import AppliedStep, CandidateResult, Latency, Measurement, Quality, Verdict
+from edge_compress.domain.choice import choose, undone
 from edge_compress.domain.spec import DeviceProfileSpec
 
 
@@ -22,3 +22,44 @@ def test_the_nearest_is_one_that_was_measured_in_full_so_that_the_binding_limit_
     assert choice.binding_constraint == "memory", "the limit that no candidate keeps"
     assert choice.chosen is not None
     assert choice.chosen.measurement.latency is not None
+
+
+def pipeline(*names: str, ratio: float, size: int, drop: float = 0.0) -> CandidateResult:
+    """A measured pipeline of these strategies."""
+    quality = Quality("top1", 0.9, 0.9 - drop, drop, 1000, (0.8, 0.95))
+    latency = Latency(0.002 * ratio, 0.003 * ratio, ratio_to_float=ratio, cpu_ratio=ratio)
+    measured = Measurement("0" * 64, size, size, quality, latency, 100)
+    return CandidateResult(tuple(AppliedStep(name) for name in names), "measured", measurement=measured)
+
+
+def told(*ran: CandidateResult, objective: str) -> tuple[str, ...]:
+    """What is said to be undone when the best of these is chosen."""
+    choice = choose(ran, DeviceProfileSpec(), max_drop=0.01, objective=objective)
+    original = Measurement("f" * 64, 4000, 4000, latency=Latency(0.002, 0.003, ratio_to_float=1.0))
+    return undone(choice, DeviceProfileSpec(), "cam", original, max_drop=0.01, objective=objective)
+
+
+def test_a_step_that_made_it_slower_is_undone_and_the_figures_say_why() -> None:
+    lean, with_svd = pipeline("quantize", ratio=0.58, size=1024), pipeline("lowrank.svd", "quantize", ratio=0.605, size=1024)
+    said = told(lean, with_svd, objective="latency")
+    assert said == ("undone: lowrank.svd made cam's artifact 4% slower (1.21 ms against 1.16 ms) and saved nothing",)
+
+
+def test_what_a_step_saved_beside_the_objective_is_told() -> None:
+    lean, smaller = pipeline("quantize", ratio=0.5, size=2048), pipeline("lowrank.svd", "quantize", ratio=0.6, size=1024)
+    assert told(lean, smaller, objective="latency")[0].endswith("and saved only 1Ki to send")
+    assert told(lean, smaller, objective="size") == (), "there it is the better one"
+    bloated = pipeline("lowrank.svd", "quantize", ratio=0.5, size=4096)
+    assert told(lean, bloated, objective="size") == (
+        "undone: lowrank.svd made cam's artifact 100% larger (4Ki against 2Ki) and no faster",
+    )
+    assert told(lean, bloated, objective="energy")[0].endswith("artifact no cheaper to run and saved nothing")
+
+
+def test_of_one_strategys_proposals_the_best_is_told_and_broken_limits_are_another_matter() -> None:
+    lean = pipeline("quantize", ratio=0.5, size=1024)
+    worse, worst = (pipeline("lowrank.svd", "quantize", ratio=ratio, size=1024) for ratio in (0.6, 0.7))
+    wrong = pipeline("prune", "quantize", ratio=0.52, size=1024, drop=0.3)
+    said = told(lean, worst, worse, wrong, pipeline("quantize", "other", "more", ratio=1, size=9), objective="latency")
+    assert len(said) == 1
+    assert "20% slower" in said[0]

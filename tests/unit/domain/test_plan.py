@@ -8,9 +8,19 @@ import pytest
 
 from edge_compress.domain.artifact import AppliedStep, CandidateResult, Energy, Latency, Measurement, Quality, Verdict
 from edge_compress.domain.choice import choose
-from edge_compress.domain.cost import excesses, float_seconds, mean_watts, on_device, predict, predicted_excesses
+from edge_compress.domain.cost import (
+    comparable_joules,
+    compared,
+    corrected,
+    excesses,
+    float_seconds,
+    mean_watts,
+    on_device,
+    predict,
+    predicted_excesses,
+)
 from edge_compress.domain.model import LayerFacts, ModelFacts, TensorFacts
-from edge_compress.domain.plan import Prediction, Proposal, draw_up, pipelines
+from edge_compress.domain.plan import Prediction, Proposal, Ratios, draw_up, pipelines
 from edge_compress.domain.spec import Compute, DeviceProfileSpec
 
 FACTS = ModelFacts(
@@ -182,3 +192,48 @@ def test_of_hopeless_pipelines_one_that_cuts_no_structure_is_kept() -> None:
     plan = draw_up("m", "p", "size", wanted, [], predict, hopeless)
     assert [item.cuts for item in plan.candidates] == [True, True, False]
     assert len(plan.refused) == 1
+
+
+def test_the_measured_original_corrects_predictions_and_errors_are_told_beside_what_was_measured() -> None:
+    original = replace(result("float", size=1000, p95=0.02).measurement, energy=Energy(0.02, "estimate"))
+    predicted = corrected(Ratios(bytes=0.25, download=0.25, latency=0.5, memory=0.5), original)
+    assert predicted == Prediction(250, 250, pytest.approx(0.009), 500, pytest.approx(0.01))  # type: ignore[arg-type]  # approx stands for a float
+    beside = compared(predicted, result("a", size=200, p95=0.012, memory=1000).measurement)
+    assert (beside["bytes"], beside["bytes_error"]) == (250, 0.25)
+    assert (beside["latency_ms"], beside["latency_error"]) == (pytest.approx(9.0), pytest.approx(-0.1667))
+    assert beside["memory_error"] == -0.5
+    assert (beside["energy_mj"], beside["energy_error"]) == (pytest.approx(10.0), None), "nobody measured it"
+
+
+def test_layers_reach_what_their_kind_reaches_of_the_declared_arithmetic() -> None:
+    profile = DeviceProfileSpec(compute=Compute(fp32=2e9))
+
+    def seconds(macs: int, outputs: int, weights: int) -> float | None:
+        layer = LayerFacts(
+            "conv", "Conv", macs=macs, weight_bytes=4 * weights, weight_count=weights, activation_bytes=4 * outputs
+        )
+        return float_seconds(replace(FACTS, layers=(layer,)), profile)
+
+    assert seconds(1_000_000, 10_000, 100) == pytest.approx(1e-3), "dense: all of it"
+    assert seconds(900_000, 100_000, 90) == pytest.approx(0.9e-3 / 0.2), "depthwise"
+    assert seconds(1_600_000, 100_000, 256) == pytest.approx(1.6e-3 / 0.6), "few multiplications an output"
+    assert seconds(1_000_000, 1000, 1_000_000) == pytest.approx(1e-3 / 0.25), "each weight is used once"
+
+
+def test_energy_orders_candidates_where_no_watts_are_declared() -> None:
+    heavy = ModelFacts(
+        **{**vars(FACTS), "layers": (LayerFacts("fc", "Gemm", macs=1000, weight_bytes=4_000_000, weight_count=10**6),)}
+    )
+    few_bytes = Proposal("small", "1", "precision", bytes_ratio=0.25, latency_ratio=1.2)
+    fast = Proposal("fast", "1", "structure", latency_ratio=0.7)
+    plan = draw_up(
+        "m",
+        "p",
+        "energy",
+        [(fast,), (few_bytes,)],
+        [],
+        lambda steps: predict(heavy, DeviceProfileSpec(), steps),
+        lambda steps, predicted: None,
+        lambda expected: comparable_joules(heavy, expected),
+    )
+    assert plan.candidates[0].steps[0].strategy == "small", "traffic costs more than arithmetic here"
