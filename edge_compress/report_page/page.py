@@ -97,7 +97,9 @@ def _links(models: Mapping[str, Entry]) -> list[Markup]:
         links = [tag("a", name, href=f"#m{index}", class_="model")]
         for at, (profile, result) in enumerate(entry["profiles"].items()):
             met = result.get("verdict") == "FEASIBLE"
-            sign = tag("span", "✓" if met else "✕", class_="good" if met else "bad", aria_label="meets" if met else "misses")
+            sign = tag(
+                "span", "✓" if met else "✕", class_="good" if met else "bad", role="img", aria_label="meets" if met else "misses"
+            )
             links.append(tag("a", sign, f" {profile}", href=f"#m{index}p{at}"))
         lines.append(tag("p", *links))
     return lines

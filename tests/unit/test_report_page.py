@@ -325,6 +325,7 @@ def test_text_has_contrast_in_light_and_dark(read, scheme):
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", blocks[scheme]))
     pairs = [("ink", "paper"), ("ink", "card"), ("soft", "paper"), ("soft", "card"), ("accent", "paper"), ("ink", "accent-wash")]
     pairs += [("soft", "accent-wash"), ("good", "good-wash"), ("bad", "bad-wash"), ("bad", "card"), ("ink", "faint")]
+    pairs += [("good", "paper"), ("bad", "paper"), ("good", "card")]
     for text, ground in pairs:
         lighter, darker = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ground)
