@@ -166,9 +166,9 @@ def _local_facts() -> FactsOf | None:
         return None
 
     def facts(path: Path) -> Mapping[str, Any]:
-        from edge_compress.graph.facts import facts_of
+        from edge_compress.worker.originals import facts_of_file
 
-        return facts_of(path).to_json()
+        return facts_of_file(path).to_json()
 
     return facts
 

@@ -6,14 +6,20 @@ Every later step sees the lifted file only; it is the teacher, and its facts are
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
+from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.spec import FileRef, Model
-from edge_compress.errors import InvalidModel, StepFailed, Unsupported
+from edge_compress.errors import InvalidModel, StepFailed
 from edge_compress.graph.archive import is_archive
+from edge_compress.graph.facts import facts_of
 from edge_compress.store.interface import BlobStore
 from edge_compress.worker.inputs import model_digest
 from edge_compress.worker.settings import WorkerSettings
+from edge_compress.worker.spawn import run_child
 from edge_compress.worker.steps import Run, StepRunner, Work, versions_of
 
 _LIBRARIES = ("edge-compress", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy")
@@ -49,6 +55,24 @@ class Originals:
             value = self._steps.result(Work("lift", decides, arguments, self._settings.step), run)
         except InvalidModel as error:
             raise error.within("spec.source", path) from error
-        except (StepFailed, Unsupported) as error:
+        except StepFailed as error:
             raise InvalidModel(f"could not be turned into ONNX: {error}").within("spec.source", path) from error
         return FileRef(path, value["sha256"], value["bytes"])
+
+
+def facts_of_file(path: Path) -> ModelFacts:
+    """Facts of the user's own file, for a plan before any upload; an archive is lifted in a child.
+
+    Raises InvalidModel, TooLarge.
+    """
+    if not is_archive(path):
+        return facts_of(path)
+    settings = WorkerSettings()
+    with tempfile.TemporaryDirectory(prefix="edge-compress-") as scratch:
+        arguments = {"path": str(path.absolute()), "max_bytes": settings.max_model_bytes}
+        try:
+            limits, cores = settings.step, frozenset(os.sched_getaffinity(0))
+            child = run_child("lift", arguments, scratch_root=Path(scratch), limits=limits, cores=cores)
+        except StepFailed as error:
+            raise InvalidModel(f"{path.name}: could not be turned into ONNX: {error}") from error
+        return replace(facts_of(child.scratch / child.value["file"]), bytes=path.stat().st_size)
