@@ -24,7 +24,7 @@ class OptimizeParams:
 
 class GraphOptimize(Strategy[OptimizeParams]):
     """Folds constants, fuses batch normalisation and padding into convolutions, drops identities, dropout and dead nodes;
-    writes shortcuts that pick pixels and pad channels as convolutions."""
+    writes shortcuts that pick pixels and pad channels as convolutions, and means over all pixels as pooling."""
 
     name: ClassVar[str] = "graph.optimize"
     version: ClassVar[str] = "2"
@@ -47,12 +47,14 @@ class GraphOptimize(Strategy[OptimizeParams]):
 
     def apply(self, model: onnx.ModelProto, params: OptimizeParams, context: Context) -> onnx.ModelProto:
         """The folded model. Raises ValueError when its outputs differ from the model's on real samples or seeded noise."""
+        from edge_compress.graph.tidy import tidied
+        from edge_compress_graph.averages import pooled
         from edge_compress_graph.compare import refuse_difference
         from edge_compress_graph.fold import fold
         from edge_compress_graph.shortcuts import convolved
 
         context.progress(0.1, "folding")
-        folded = convolved(fold(model, context.scratch))
+        folded = tidied(pooled(convolved(fold(model, context.scratch))))
         context.log(f"{len(model.graph.node)} nodes became {len(folded.graph.node)}")
         context.progress(0.6, "comparing outputs")
         refuse_difference(model, folded, context, params.compared_samples)
