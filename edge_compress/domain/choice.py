@@ -38,7 +38,7 @@ def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, ma
         chosen = next(item for item in fates if item.state == "chosen")
         return Choice(Verdict.FEASIBLE, None, None, chosen, tuple(fates))
     if not measured:
-        return Choice(Verdict.INFEASIBLE, _why_nothing_ran(results), "no candidate could be run", None, tuple(results))
+        return Choice(Verdict.INFEASIBLE, _why_nothing_ran(results), _first_failure(results), None, tuple(results))
     # One that was never timed keeps limits only because nobody looked: it is no nearer than those measured in full.
     complete = [item for item in measured if item.measurement.latency is not None] or measured
     nearest = min(complete, key=lambda item: sum(excess.times - 1 for excess in over[id(item)]) or float("inf"))
@@ -151,3 +151,8 @@ def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[Excess], 
 
 def _why_nothing_ran(results: Sequence[CandidateResult]) -> str:
     return "runtime" if any(item.state == "failed" for item in results) else "precision"
+
+
+def _first_failure(results: Sequence[CandidateResult]) -> str:
+    why = next((f": {item.why}" for item in results if item.state == "failed"), "")
+    return f"no candidate could be run{why}"
