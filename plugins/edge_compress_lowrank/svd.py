@@ -3,9 +3,9 @@
 Gemm, MatMul and 1 x 1 convolutions by truncated SVD; larger kernels by spatial SVD, Tucker-2 or channels first, whichever needs
 fewest multiplications for the energy it keeps (sources in ``ways``). With ``whiten`` what counts is the error of each layer's
 outputs on calibration data, and a ratio is shared out by what splitting each layer does to the model's outputs; without it, the
-error of the weights. An ``energy`` is kept by each layer alike, the last one too. No fine-tuning follows here. Does not apply to
-depthwise and grouped convolutions, to weights that several nodes share, to models without float32 weights, nor where layers are
-so small that two of them cost more than one.
+error of the weights. An ``energy`` is kept by each layer alike, the last one too. No fine-tuning follows here:
+``distil`` has that. Does not apply to depthwise and grouped convolutions, to weights that several nodes share, to models without
+float32 weights, nor where layers are so small that two of them cost more than one.
 """
 
 from __future__ import annotations

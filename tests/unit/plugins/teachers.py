@@ -14,8 +14,9 @@ CLASSES = 5
 
 
 def teacher(
-    *, size: int = 16, channels: int = 3, layout: str = "NCHW", batch: str | int = "N", ending: str = "", opset: int = 17
-) -> onnx.ModelProto:
+    *, size: int = 16, channels: int = 3, layout: str = "NCHW", batch: str | int = "N", ending: str = "", opset: int = 17,
+    width: int = 8,
+) -> onnx.ModelProto:  # fmt: skip
     """Two convolutions, the mean, a matrix and ``ending`` (an operator, or nothing): from ``image`` to ``answer``."""
     draw = np.random.default_rng(3)
     constants: list[onnx.TensorProto] = []
@@ -28,13 +29,13 @@ def teacher(
     planes = "image" if layout == "NCHW" else "planes"
     nodes = [] if layout == "NCHW" else [helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2])]
     nodes += [
-        helper.make_node("Conv", [planes, constant("w1", 8, channels, 3, 3)], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", [planes, constant("w1", width, channels, 3, 3)], ["c1"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c1"], ["wide"]),
-        helper.make_node("Conv", ["wide", constant("w2", 16, 8, 3, 3)], ["c2"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Conv", ["wide", constant("w2", 2 * width, width, 3, 3)], ["c2"], pads=[1, 1, 1, 1], strides=[2, 2]),
         helper.make_node("Relu", ["c2"], ["deep"]),
         helper.make_node("GlobalAveragePool", ["deep"], ["mean"]),
         helper.make_node("Flatten", ["mean"], ["flat"]),
-        helper.make_node("MatMul", ["flat", constant("w3", 16, CLASSES)], ["scores" if ending else "answer"]),
+        helper.make_node("MatMul", ["flat", constant("w3", 2 * width, CLASSES)], ["scores" if ending else "answer"]),
     ]
     nodes += [helper.make_node(ending, ["scores"], ["answer"])] if ending else []
     shape = [batch, channels, size, size] if layout == "NCHW" else [batch, size, size, channels]

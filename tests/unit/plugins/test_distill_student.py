@@ -127,7 +127,7 @@ def test_labels_count_where_they_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_too_few_samples_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="64 samples', expected at least 500 .*prune the model instead"):
+    with pytest.raises(InvalidData, match=r"64 samples', expected at least 500 .*prune the model instead"):
         taught(teacher(), images(64), tmp_path, least_samples=500)
 
 
@@ -135,7 +135,7 @@ def test_too_little_time_is_refused(tmp_path: Path) -> None:
     model = teacher()
     context = Lesson(model, images(64), tmp_path)
     context.limits = Limits(seconds=0.01, memory_bytes=1 << 32, threads=1)
-    with pytest.raises(ValueError, match="a fresh network would see .* give the step more time"):
+    with pytest.raises(ValueError, match=r"a fresh network would see .* give the step more time"):
         DistilStudent().apply(model, StudentParams(**{**QUICK, "epochs": None}), context)
 
 
