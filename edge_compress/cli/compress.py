@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from edge_compress.cli.options import declared_in
+
+_WIDE = 140
+"""columns of a terminal from which layers are told too"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,14 +37,14 @@ def compress(
     if as_json:
         print_json(report)
     else:
-        say("\n".join(report_table(report)))
+        say("\n".join(report_table(report, wide=shutil.get_terminal_size().columns >= _WIDE)))
         note(f"\nartifacts and report.json in {out}; open {out / 'report.html'} for the picture")
     raise typer.Exit(3 if infeasible(report) else 0)
 
 
-def report_table(report: Mapping[str, Any]) -> list[str]:
-    """One line a pair, and beneath what bound those that cannot be met."""
-    from edge_compress.cli.description import figures_of
+def report_table(report: Mapping[str, Any], wide: bool = False) -> list[str]:
+    """One line a pair, and beneath what bound those that cannot be met; where it is ``wide`` what stands out of their layers."""
+    from edge_compress.cli.description import figures_of, layer_lines
     from edge_compress.cli.printing import table
     from edge_compress.report_page import figures
 
@@ -62,7 +66,8 @@ def report_table(report: Mapping[str, Any]) -> list[str]:
         for model, profile, entry in pairs
         if entry["verdict"] == "INFEASIBLE"
     ]
-    return [*table(titles, rows), *([""] if bound else []), *bound]
+    heavy = [f"{model} for {profile}: {line}" for model, profile, entry in pairs for line in layer_lines(entry) if wide]
+    return [*table(titles, rows), *([""] if bound else []), *bound, *([""] if heavy else []), *heavy]
 
 
 def infeasible(report: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from edge_compress.client import Client
 from edge_compress.domain.resource import Plugin, Stored
 from edge_compress.errors import NotFound
 from edge_compress.report_page import figures
+from edge_compress.report_page.layers import standouts
 
 
 def described(client: Client, kind: Kind, name: str) -> list[str]:
@@ -26,6 +27,7 @@ def report_lines(profile: str, entry: Mapping[str, Any]) -> list[str]:
     reason = f", bound by {entry['binding_constraint']}: {entry['gap']}" if entry.get("binding_constraint") else ""
     lines = ["", f"Profile {profile}: {entry['verdict']}{reason}"]
     lines += [f"  {line}" for line in entry.get("diagnosis", [])]
+    lines += [f"  {line}" for line in layer_lines(entry)]
     candidates = entry.get("candidates", [])
     words = recipes([item.get("recipe") or [] for item in candidates])
     rows = [
@@ -34,6 +36,12 @@ def report_lines(profile: str, entry: Mapping[str, Any]) -> list[str]:
     ]
     titles = ("STATE", "RECIPE", "SIZE", "QUALITY", "DROP", "P95", "MEMORY", "ENERGY", "WHY")
     return lines + [f"  {line}" for line in table(titles, rows)] if rows else lines
+
+
+def layer_lines(entry: Mapping[str, Any]) -> list[str]:
+    """What stands out of a profile's layers, in one line; none where nothing is known of them."""
+    said = " ".join(f"{item.lead}{item.name}{item.rest}" for item in standouts(entry.get("layers") or []))
+    return [f"layers: {said}"] if said else []
 
 
 def figures_of(entry: Mapping[str, Any]) -> tuple[str, ...]:

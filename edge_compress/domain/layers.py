@@ -85,7 +85,10 @@ def side_by_side(
     timed_after: Timed = Timed(),
     sensitivity: Mapping[str, float] | None = None,
 ) -> tuple[LayerReport, ...]:
-    """Every layer of the original in its order, at most ``MOST_LAYERS``, and the time of everything else where it is known."""
+    """Every layer of the original in its order, at most ``MOST_LAYERS``, and the time of everything else where it is known.
+
+    Where no layer of ``after`` comes from one of the original's (another network was trained), all its time is everything else's.
+    """
     known, came = sensitivity or {}, origins(before, after)
     parts: dict[int, list[LayerFacts]] = {}
     for layer, origin in zip(after, came, strict=True):
@@ -103,10 +106,10 @@ def side_by_side(
             timed.layers.get(layer.name),
             _sum([timed_after.layers.get(item.name) for item in own]),
             known.get(layer.name),
-            _note(layer, own, bool(after)),
+            _note(layer, own) if parts else "",
         )
         reports.append(report)
-    return _heaviest(reports) + _rest(timed, timed_after)
+    return _heaviest(reports) + _rest(timed, timed_after if parts else _in_all(timed_after))
 
 
 def origins(before: Sequence[LayerFacts], after: Sequence[LayerFacts]) -> list[int | None]:
@@ -171,8 +174,8 @@ def _kind(layer: LayerFacts) -> tuple[str, int]:
     return layer.op, layer.macs
 
 
-def _note(layer: LayerFacts, own: Sequence[LayerFacts], compressed: bool) -> str:
-    if not compressed or (len(own) == 1 and own[0].op == layer.op):
+def _note(layer: LayerFacts, own: Sequence[LayerFacts]) -> str:
+    if len(own) == 1 and own[0].op == layer.op:
         return ""
     if not own:
         return "folded into its neighbour" if not layer.macs else "no layer of the artifact comes from it"
@@ -191,6 +194,10 @@ def _heaviest(reports: Sequence[LayerReport]) -> tuple[LayerReport, ...]:
     bytes_, macs = sum(item.bytes for item in reports) or 1, sum(item.macs for item in reports) or 1
     order = sorted(range(len(reports)), key=lambda at: -(reports[at].bytes / bytes_ + reports[at].macs / macs))
     return tuple(reports[at] for at in sorted(order[:MOST_LAYERS]))
+
+
+def _in_all(timed: Timed) -> Timed:
+    return Timed({}, _sum([timed.rest, *timed.layers.values()]))
 
 
 def _rest(timed: Timed, timed_after: Timed) -> tuple[LayerReport, ...]:

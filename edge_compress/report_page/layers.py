@@ -32,6 +32,15 @@ class Column:
     write: Any
 
 
+@dataclass(frozen=True)
+class Standout:
+    """A sentence about one layer: what is before its name, the name, and what is after it."""
+
+    lead: str
+    name: str
+    rest: str
+
+
 COLUMNS = (
     Column("bytes", "Bytes", "weights, original and artifact", "bytes", "bytes_after", figures.size),
     Column("time", "Time", "of one inference, by the runtime's profiler", "time_ms", "time_after_ms", figures.milliseconds),
@@ -142,42 +151,48 @@ def _orders(group: str, keys: Sequence[str]) -> Markup:
 
 
 def _summary(layers: Sequence[Layer]) -> Markup | None:
-    """What stands out, in words."""
-    named = [layer for layer in layers if layer.get("name") != OTHERS]
-    sentences = [_heaviest(named), _slowest(layers), _touchiest(named)]
-    said = [sentence for sentence in sentences if sentence is not None]
+    said = [join(item.lead, tag("b", item.name), item.rest, " ") for item in standouts(layers)]
+    if not any(layer.get("bytes_after") is not None for layer in layers) and any(layer.get("time_after_ms") for layer in layers):
+        said.append(join("The artifact is another network: its layers are not told apart here."))
     return tag("p", join(*said), class_="facts") if said else None
 
 
-def _heaviest(named: Sequence[Layer]) -> Markup | None:
+def standouts(layers: Sequence[Layer]) -> list[Standout]:
+    """What stands out of a report's layers, a sentence each: the heaviest, the slowest and the most sensitive one."""
+    named = [layer for layer in layers if layer.get("name") != OTHERS]
+    found = (_heaviest(named), _slowest(layers), _touchiest(named))
+    return [item for item in found if item is not None]
+
+
+def _heaviest(named: Sequence[Layer]) -> Standout | None:
     total = sum(layer.get("bytes") or 0 for layer in named)
     if not total:
         return None
     heaviest = max(named, key=lambda layer: layer.get("bytes") or 0)
-    return join(_name(heaviest), f" holds {figures.percent(heaviest['bytes'] / total)} of the original's weights. ")
+    return Standout("", _called(heaviest), f" holds {figures.percent(heaviest['bytes'] / total)} of the original's weights.")
 
 
-def _slowest(layers: Sequence[Layer]) -> Markup | None:
-    key = "time_after_ms" if any(layer.get("time_after_ms") for layer in layers) else "time_ms"
-    total = sum(layer.get(key) or 0 for layer in layers)
-    named = [layer for layer in layers if layer.get("name") != OTHERS and layer.get(key)]
+def _slowest(layers: Sequence[Layer]) -> Standout | None:
+    known = [layer for layer in layers if layer.get("name") != OTHERS]
+    key = "time_after_ms" if any(layer.get("time_after_ms") for layer in known) else "time_ms"
+    named = [layer for layer in known if layer.get(key)]
     if not named:
         return None
+    total = sum(layer.get(key) or 0 for layer in layers)
     slowest = max(named, key=lambda layer: layer[key])
     rest = 1 - sum(layer[key] for layer in named) / total
     whose = "artifact" if key == "time_after_ms" else "original"
     outside = f", nodes that are no layer {figures.percent(rest)}" if rest > 0.005 else ""
-    return join(_name(slowest), f" takes {figures.percent(slowest[key] / total)} of the {whose}'s time{outside}. ")
+    return Standout("", _called(slowest), f" takes {figures.percent(slowest[key] / total)} of the {whose}'s time{outside}.")
 
 
-def _touchiest(named: Sequence[Layer]) -> Markup | None:
+def _touchiest(named: Sequence[Layer]) -> Standout | None:
     probed = [layer for layer in named if layer.get("sensitivity")]
     if not probed:
         return None
     worst = max(probed, key=lambda layer: layer["sensitivity"])
-    return join("Most sensitive: ", _name(worst), f", {figures.percent(worst['sensitivity'])} error.")
+    return Standout("Most sensitive: ", _called(worst), f", {figures.percent(worst['sensitivity'])} error.")
 
 
-def _name(layer: Layer) -> Markup:
-    name = str(layer.get("name") or "?")
-    return tag("b", short_name(name))
+def _called(layer: Layer) -> str:
+    return short_name(str(layer.get("name") or "?"))

@@ -28,7 +28,7 @@ def story(result: Entry, most: int) -> Markup | None:
         return None
     parts = [_list(_lines(entry)) for entry in own]
     if general:
-        parts.append(_list(general))
+        parts.append(tag("ul", *[tag("li", line) for line in general]))
     if others:
         blocks = [
             join(tag("p", f"{entry.get('state') or '?'}: ", said, class_="whose"), _list(_lines(entry))) for entry, said in others

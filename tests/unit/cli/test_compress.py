@@ -42,4 +42,12 @@ def test_the_table_is_honest_about_what_is_not_known() -> None:
     entry: dict[str, Any] = {"verdict": "FEASIBLE", "bytes": 2048, "energy_mj": {"value": None, "source": None}, "recipe": []}
     report = {"models": {"m": {"profiles": {"p": entry}}}}
     assert not infeasible(report)
+    assert report_table(report, wide=True) == report_table(report), "nothing is known of its layers"
+    entry["layers"] = [
+        {"name": "stem", "bytes": 30, "time_ms": 1.0},
+        {"name": "head", "bytes": 10, "time_ms": 3.0, "sensitivity": 0.5},
+    ]
+    said = "stem holds 75 % of the original's weights. head takes 75 % of the original's time. Most sensitive: head, 50 % error."
+    assert report_table(report, wide=True)[-1] == f"m for p: layers: {said}"
+    assert len(report_table(report)) == 2
     assert report_table(report)[1].split() == ["m", "p", "FEASIBLE", "2", "KiB", *"–––––", "–", "as", "it", "is"]

@@ -83,6 +83,14 @@ def test_what_is_unknown_is_absent_and_the_rest_has_an_entry_of_its_own() -> Non
     assert side_by_side([], [], timed=Timed()) == ()
 
 
+def test_another_network_is_not_matched_and_its_time_is_told_as_a_whole() -> None:
+    first, second, rest = side_by_side(
+        layers("a", "b"), layers("p"), timed=Timed({"a": 0.1, "b": 0.2}, 0.05), timed_after=Timed({"p": 0.03}, 0.01)
+    )
+    assert [(item.bytes_after, item.note) for item in (first, second)] == [(None, ""), (None, "")]
+    assert (rest.seconds, rest.seconds_after) == (0.05, pytest.approx(0.04))
+
+
 def test_of_huge_models_the_heaviest_layers_are_told_in_their_order() -> None:
     every = [layer(str(index), macs=1 + index % 7, weight_bytes=4 * (index % 5)) for index in range(3 * MOST_LAYERS)]
     every[400] = layer("giant", macs=10**6, weight_bytes=10**6)
