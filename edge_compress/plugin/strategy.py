@@ -128,6 +128,9 @@ class Strategy(abc.ABC, Generic[P]):
     """a frozen dataclass whose fields are made with ``param``"""
     requires: ClassVar[Requires] = Requires()
     ensures: ClassVar[Ensures] = Ensures()
+    patience: ClassVar[int] = 0
+    """of a strategy that trains: how many proposals of each other one come before its first, because it needs far more training
+    than they do before it is any good"""
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
     """distributions whose versions decide the bytes that come out; part of the cache key"""
 

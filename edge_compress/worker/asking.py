@@ -53,7 +53,7 @@ def _proposals(strategy: Strategy[Any], model: ModelFacts, profile: DeviceProfil
     if why:
         return [Proposal(strategy.name, strategy.version, strategy.stage, refused=why)]
     bound = [strategy.bind(params, profile) for params in list(strategy.propose(model, profile))[:_MOST_PROPOSALS]]
-    return [_proposal(strategy, model, params, rank) for rank, params in enumerate(dict.fromkeys(bound))]
+    return [_proposal(strategy, model, params, rank) for rank, params in enumerate(dict.fromkeys(bound), strategy.patience)]
 
 
 def _asked(

@@ -8,6 +8,9 @@ from edge_compress_distill.blocks import DEPTHWISE_SLOWER
 PROPOSED_FIRST = "rep_vgg"
 """the architecture that onnxruntime is fastest with (decision 0004)"""
 _STEP = 0.05
+_USED = 0.4
+"""share of the work that must be multiplications: a network of depthwise layers gets more out of each than plain convolutions do,
+but where most of its time goes into the rest it is no match for them"""
 _BYTES = 4
 """of a weight"""
 _AROUND = 3000
@@ -29,11 +32,13 @@ def _is_depthwise(macs: int, activation_bytes: int) -> bool:
 
 
 def width_for(kind: Architecture, task: ImageTask, work: float, weights: float) -> float | None:
-    """The largest width, a multiple of 0.05, whose network stays within ``work`` and ``weights``; None where none does."""
+    """The largest width, a multiple of 0.05, whose network stays within ``work`` and ``weights``, where it puts them to use; None
+    where none does."""
     low, high = kind.widths
     widths = [round(_STEP * count, 2) for count in range(1, int(high / _STEP) + 1)]
-    costs = ((width, kind.cost(task, width)) for width in widths if low <= width <= high)
-    return max((width for width, cost in costs if cost.work <= work and cost.weights <= weights), default=None)
+    costs = {width: kind.cost(task, width) for width in widths if low <= width <= high}
+    fitting = [width for width, cost in costs.items() if cost.work <= work and cost.weights <= weights]
+    return max((width for width in fitting if costs[width].macs >= _USED * costs[width].work), default=None)
 
 
 def expected(model: ModelFacts, cost: Cost) -> Expectation:

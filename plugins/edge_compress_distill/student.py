@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _SHARES = (0.5, 0.25)
 """of the model's work, that proposed students of the first architecture do; others are proposed with the first share"""
+_MORE_WEIGHTS = 1.5
+"""a student may have this much larger a share of the model's weights than of its work"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class DistilStudent(Strategy[StudentParams]):
     Params = StudentParams
     requires = Requires(training=True, calibration=True, float_model=True)
     ensures = Ensures()
+    patience = 2
     libraries = ("onnx", "onnxruntime", "numpy", "torch")
 
     def supports(self, model: ModelFacts, profile: DeviceProfileSpec) -> Support:
@@ -90,8 +93,8 @@ class DistilStudent(Strategy[StudentParams]):
             return Support.no(interface)
         if not self._fitting(model, interface):
             return Support.no(
-                f"no student is under half of the model's {model.macs / 1e6:.1f} million multiply-accumulates "
-                f"and {model.parameters:,} weights"
+                f"no student does half of the model's {model.macs / 1e6:.2g} million multiply-accumulates with three quarters of "
+                f"its {model.parameters:,} weights"
             )
         return Support.yes()
 
@@ -139,7 +142,8 @@ class DistilStudent(Strategy[StudentParams]):
         found = []
         for kind in kinds:
             for share in _SHARES if kind.name == PROPOSED_FIRST else _SHARES[:1]:
-                width = width_for(kind, interface.task, share * work_of(model), share * model.parameters)
+                weights = _MORE_WEIGHTS * share * model.parameters
+                width = width_for(kind, interface.task, share * work_of(model), weights)
                 if width is not None and kind.supports(model, interface.task).ok:
                     found.append(StudentParams(architecture=kind.name, width=width))
         return list(dict.fromkeys(found))

@@ -154,22 +154,28 @@ def facts(model: onnx.ModelProto) -> ModelFacts:
 def test_a_model_without_a_smaller_student_is_left_alone() -> None:
     support = DistilStudent().supports(facts(teacher()), PROFILE)
     assert not support.ok
-    assert "no student is under half" in support.reason
+    assert "no student does half" in support.reason
 
 
-def large() -> ModelFacts:
-    model = facts(teacher(size=32))
-    layers = tuple(type(item)(item.name, item.op, 1000 * item.macs, 4000, 1000, item.activation_bytes) for item in model.layers)
-    return type(model)(**{**vars(model), "layers": layers, "parameters": 10**6, "bytes": 4 * 10**6})
+def scaled(size: int, times: int) -> ModelFacts:
+    """Facts of a model that does ``times`` as much as the tiny teacher, at images of ``size``."""
+    model = facts(teacher(size=size))
+    layers = tuple(type(item)(item.name, item.op, times * item.macs, 4000, 1000, item.activation_bytes) for item in model.layers)
+    return type(model)(**{**vars(model), "layers": layers, "parameters": 10**7, "bytes": 4 * 10**7})
 
 
-def test_proposals_are_smaller_than_the_model_each_in_its_way() -> None:
-    strategy, model = DistilStudent(), large()
+@pytest.mark.parametrize(
+    ("model", "kinds"),
+    [(scaled(32, 100), ["rep_vgg", "rep_vgg"]), (scaled(224, 300), ["rep_vgg", "rep_vgg", "mobilenet_v2", "shufflenet_v2"])],
+    ids=["small images", "large images"],
+)
+def test_proposals_are_smaller_and_of_kinds_that_do_more_than_wait(model: ModelFacts, kinds: list[str]) -> None:
+    strategy = DistilStudent()
     proposed = strategy.propose(model, PROFILE)
     assert strategy.supports(model, PROFILE).ok
-    assert [item.architecture for item in proposed] == ["rep_vgg", "rep_vgg", "mobilenet_v2", "shufflenet_v2"]
+    assert [item.architecture for item in proposed] == kinds
     assert proposed[0].width > proposed[1].width
     for params in proposed:
         expected = strategy.expect(model, params)
         assert 0 < expected.latency <= 0.52
-        assert 0 < expected.bytes <= 0.52
+        assert 0 < expected.bytes <= 0.77
