@@ -55,9 +55,28 @@ _CHECKS = frozenset(
 """operators that assert and give nothing"""
 _TEXTS = frozenset({"approximate", "equation", "indexing", "mode", "padding", "reduction", "rounding_mode"})
 """arguments that may be text: words that choose between kinds of arithmetic"""
-_NEVER = frozenset({"from_file", "save", "load", "set_", "resize_", "_resize_output_"})
-"""operators that read or write files, or make a tensor look at memory that is not its own"""
+_NEVER = frozenset({"from_file", "save", "load", "set_", "set_data", "resize_", "resize_as_", "record_stream"})
+"""operators that read or write files, or give a tensor memory that is not its own"""
+_PRIVATE = frozenset(
+    {
+        "_adaptive_avg_pool2d",
+        "_adaptive_avg_pool3d",
+        "_log_softmax",
+        "_native_batch_norm_legit_no_training",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_softmax",
+        "_to_copy",
+        "_unsafe_index",
+        "_unsafe_view",
+        "_weight_norm",
+        "_weight_norm_interface",
+    }
+)
+"""operators with a leading underscore that exported programs hold; the others may leave out checks of their arguments
+(``_reshape_alias`` looks anywhere in memory)"""
 _TRAINING = ("train", "training")
+_UNCHECKED = ("unsafe", "check_bounds")
+"""arguments by which operators are told to check less"""
 
 
 class Replay(nn.Module):
@@ -117,7 +136,8 @@ def _operator_of(step: Step) -> Callable[..., Any]:
         return _OF_SIZES[step.target]
     _, _, _, name, overload = step.target.split(".")
     found = getattr(getattr(torch.ops.aten, name, None), overload, None)
-    if not isinstance(found, torch._ops.OpOverload) or name in _NEVER:
+    allowed = name not in _NEVER and (not name.startswith("_") or name in _PRIVATE)
+    if not isinstance(found, torch._ops.OpOverload) or not allowed:
         raise Unsupported(f"{step.target}: is no operator that is taken")
     _check_arguments(step)
     return found
@@ -127,6 +147,8 @@ def _check_arguments(step: Step) -> None:
     for name, value in step.arguments:
         if isinstance(value, str) and name not in _TEXTS:
             raise Unsupported(f"{step.target}: read a text as {name!r}, expected none there")
+        if name in _UNCHECKED:
+            raise Unsupported(f"{step.target}: read {name!r}, expected an operator that checks its arguments")
         if name in _TRAINING and value is True:
             raise Unsupported(f"{step.target}: the model was exported while training; call eval() before torch.export.export")
 

@@ -60,13 +60,19 @@ class Gated(nn.Module):
 
 
 def save(
-    path: Path, module: nn.Module, inputs: tuple[torch.Tensor, ...], free: Mapping[str, Mapping[int, Any]] | None = None
+    path: Path,
+    module: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    free: Mapping[str, Mapping[int, Any]] | None = None,
+    *,
+    core: bool = False,
 ) -> Path:
-    """As a user saves a model."""
+    """As a user saves a model; ``core``: in torch's core operators."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own
-        torch.export.save(torch.export.export(module, inputs, dynamic_shapes=free), path)
+        program = torch.export.export(module, inputs, dynamic_shapes=free)
+        torch.export.save(program.run_decompositions() if core else program, path)
     return path
 
 

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from edge_compress.errors import EdgeCompressError, Unsupported
+from edge_compress.graph.archive import read_archive
 from edge_compress.graph.bridge.lift import lift
 from edge_compress.graph.facts import facts_of_model
+from edge_compress.graph.program import read_program
 from tests.unit.graph.archives import BATCH, Convolutions, Gated, Transformer, rewritten, save, save_linear
 
 LIMIT = 10**7
@@ -50,6 +52,15 @@ def test_parts_without_gradients_and_shared_weights(tmp_path: Path) -> None:
     assert sum(item.data_type == 1 and list(item.dims) == [4, 4] for item in model.graph.initializer) == 1
 
 
+def test_a_program_in_core_operators_is_taken_as_well(tmp_path: Path) -> None:
+    module = Convolutions().eval()
+    inputs = (torch.randn(2, 3, 8, 8), torch.randn(2, 8))
+    path = save(tmp_path / "core.pt2", module, inputs, core=True)
+    targets = {step.target.split(".")[3] for step in read_program(read_archive(path, LIMIT).program).steps}
+    assert {"_native_batch_norm_legit_no_training", "_softmax"} <= targets
+    _same(lift(path, LIMIT), module, *inputs)
+
+
 def test_a_model_that_was_exported_while_training_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = save(tmp_path / "d.pt2", nn.Sequential(nn.Linear(4, 3), nn.Dropout()).train(), (torch.ones(2, 4),))
     with pytest.raises(EdgeCompressError, match=r"call eval\(\)"):
@@ -65,6 +76,8 @@ def test_a_model_that_was_exported_while_training_is_refused_with_what_to_do(tmp
         ),
         ({"target": "torch.ops.aten.__class__.mro", "inputs": []}, "no operator"),
         ({"target": "torch.ops.aten.no_such.default", "inputs": []}, "no operator"),
+        ({"target": "torch.ops.aten._reshape_alias.default", "inputs": []}, "no operator"),
+        ({"target": "torch.ops.aten.segment_reduce.default", "inputs": [{"unsafe": "as_bool"}]}, "checks its arguments"),
         ({"target": "_operator.attrgetter", "inputs": []}, "no such arithmetic"),
         ({"target": "math.perm", "inputs": []}, "no such arithmetic"),
         ({"target": "torch.ops.aten.relu.default", "inputs": [{"note": "as_string"}]}, "read a text as 'note'"),
