@@ -89,27 +89,25 @@ def side_by_side(
 
     Where no layer of ``after`` comes from one of the original's (another network was trained), all its time is everything else's.
     """
-    known, came = sensitivity or {}, origins(before, after)
-    parts: dict[int, list[LayerFacts]] = {}
-    for layer, origin in zip(after, came, strict=True):
-        if origin is not None:
-            parts.setdefault(origin, []).append(layer)
+    parts = _parts(before, after)
     reports = []
     for index, layer in enumerate(before):
-        own = parts.get(index, [])
-        report = LayerReport(
-            layer.name,
-            layer.op,
-            layer.macs,
-            layer.weight_bytes,
-            sum(item.weight_bytes for item in own) if own else None,
-            timed.layers.get(layer.name),
-            _sum([timed_after.layers.get(item.name) for item in own]),
-            known.get(layer.name),
-            _note(layer, own) if parts else "",
-        )
-        reports.append(report)
+        own, name = parts.get(index, []), layer.name
+        size = sum(item.weight_bytes for item in own) if own else None
+        now = _sum([timed_after.layers.get(item.name) for item in own])
+        was, error = timed.layers.get(name), (sensitivity or {}).get(name)
+        note = _note(layer, own) if parts else ""
+        reports.append(LayerReport(name, layer.op, layer.macs, layer.weight_bytes, size, was, now, error, note))
     return _heaviest(reports) + _rest(timed, timed_after if parts else _in_all(timed_after))
+
+
+def _parts(before: Sequence[LayerFacts], after: Sequence[LayerFacts]) -> dict[int, list[LayerFacts]]:
+    """The layers of ``after`` by the index of the one that they come from."""
+    parts: dict[int, list[LayerFacts]] = {}
+    for layer, origin in zip(after, origins(before, after), strict=True):
+        if origin is not None:
+            parts.setdefault(origin, []).append(layer)
+    return parts
 
 
 def origins(before: Sequence[LayerFacts], after: Sequence[LayerFacts]) -> list[int | None]:

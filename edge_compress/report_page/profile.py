@@ -13,6 +13,7 @@ from edge_compress.report_page.layers import layer_bars
 from edge_compress.report_page.markup import Markup, join, tag
 from edge_compress.report_page.predictions import prediction_table
 from edge_compress.report_page.story import story
+from edge_compress.report_page.tiles import tiles
 
 Entry = Mapping[str, Any]
 
@@ -92,87 +93,6 @@ def verdict_in_words(result: Entry) -> str:
     what = f"No candidate meets every goal; what binds is {said}." if said else "No verdict was reached."
     kept = " The artifact that comes nearest is kept." if result.get("bytes") else " There is no artifact."
     return f"{what}{kept}{took}"
-
-
-def tiles(result: Entry, original: Entry) -> Markup:
-    """The artifact's figures, each beside the original's."""
-    quality, latency, energy = (result.get(key) or {} for key in ("quality", "latency_ms", "energy_mj"))
-    metric, base = str(quality.get("metric") or "quality"), original.get("latency_ms") or {}
-    memory, float_memory = result.get("peak_memory_bytes"), original.get("peak_memory_bytes")
-    joules, float_joules = energy.get("value"), (original.get("energy_mj") or {}).get("value")
-    asked = _limits_in_words(result.get("limits") or {}, metric)
-    shown = (
-        _tile(
-            "Installed",
-            figures.size(result.get("bytes")),
-            _share(result.get("bytes"), original.get("bytes"), figures.size),
-            asked["storage"],
-        ),
-        _tile(
-            "Download", figures.size(result.get("download_bytes")), _share(result.get("download_bytes"), original.get("bytes"))
-        ),
-        _tile("Latency", figures.milliseconds(latency.get("p50")), _speed(latency, base), asked["latency"]),
-        _tile(
-            metric, figures.quality(metric, quality.get("value")), tag("small", _quality_words(metric, quality)), asked["drop"]
-        ),
-        _tile("Peak memory", figures.size(memory), _share(memory, float_memory, figures.size), asked["memory"]),
-        _tile(f"Energy{_source(energy)}", figures.millijoules(joules), _share(joules, float_joules, figures.millijoules))
-        if joules is not None
-        else None,
-    )
-    return tag("dl", *shown, class_="tiles")
-
-
-def _tile(term: str, value: str, beside: Markup | None, limit: str = "") -> Markup:
-    return tag("div", tag("dt", term), tag("dd", tag("b", value), beside, tag("small", limit) if limit else None))
-
-
-def _limits_in_words(limits: Entry, metric: str) -> dict[str, str]:
-    """What was asked for, by what it limits; empty where nothing was."""
-    storage, memory, latency, drop = (limits.get(key) for key in ("storage_bytes", "memory_bytes", "latency_p95_ms", "max_drop"))
-    lost = figures.drop(metric, drop).lstrip("−") if drop else "nothing"
-    return {
-        "storage": f"limit {figures.size(storage)}" if storage is not None else "",
-        "memory": f"limit {figures.size(memory)}" if memory is not None else "",
-        "latency": f"limit for p95 {figures.milliseconds(latency)}" if latency is not None else "",
-        "drop": f"may lose {lost}" if drop is not None else "",
-    }
-
-
-def _share(value: float | None, base: float | None, write: Any = None) -> Markup | None:
-    if value is None or not base:
-        return None
-    said = f"{figures.percent(value / base)} of {write(base) if write else 'the original'}"
-    return _measure(value / base, said)
-
-
-def _speed(latency: Entry, base: Entry) -> Markup | None:
-    ratio, p95 = latency.get("ratio_to_float"), latency.get("p95")
-    tail = f"p95 {figures.milliseconds(p95)}" if p95 is not None else ""
-    if ratio is None:
-        return tag("small", tail) if tail else None
-    return _measure(ratio, f"{figures.ratio(ratio)} the original's {figures.milliseconds(base.get('p50'))}, {tail}".rstrip(", "))
-
-
-def _measure(ratio: float, said: str) -> Markup:
-    """A bar for a ratio to the original, full at 1, with its words."""
-    full = "over" if ratio > 1 else "now"
-    bar = tag("i", class_=full, style=f"width:{100 * min(ratio, 1):.3g}%")
-    return join(tag("span", bar, class_="track", aria_hidden="true"), tag("small", said))
-
-
-def _quality_words(metric: str, quality: Entry) -> str:
-    if quality.get("value") is None:
-        return "not measured"
-    bounds = quality.get("confidence95")
-    low, high = (figures.quality(metric, bound) for bound in bounds) if bounds else ("", "")
-    within = f", 95 % between {low} and {high}" if bounds else ""
-    counted = f" on {quality['samples']} samples" if quality.get("samples") else ""
-    return f"{figures.drop(metric, quality.get('drop'))} against {figures.quality(metric, quality.get('float'))}{within}{counted}"
-
-
-def _source(energy: Entry) -> str:
-    return f" ({energy['source']})" if energy.get("source") and energy.get("value") is not None else ""
 
 
 def _steps(result: Entry) -> Markup | None:
