@@ -132,7 +132,7 @@ class Engine:
             known = [role for role in ModelData.ROLES if getattr(request.model.spec.data, role)]
             return self._planner.plan(request, facts, [*known, "labels"], run)[0]
         model = self._originals.as_onnx(request.model, run)
-        return self._planner.plan(request, self._sized(model, request.model), have(model, self.check_data(model)), run)[0]
+        return self._planner.plan(request, self.facts(model_digest(model)), have(model, self.check_data(model)), run)[0]
 
     def budget(self, requests: Sequence[PairRequest], seconds: float) -> Budget:
         """A budget that begins to run now, shared out among the profiles of one model: ``requests`` are all its pairs."""
@@ -161,7 +161,7 @@ class Engine:
             progress(1.0, "already known")
             return renamed(known, request)
         given, request = request.model, replace(request, model=self._originals.as_onnx(request.model, run))
-        facts, data = self._sized(request.model, given), self.check_data(request.model)
+        facts, data = self.facts(model_digest(request.model)), self.check_data(request.model)
         plan, support = self._planner.plan(request, facts, have(request.model, data), run)
         unasked = Allotment(self._settings.unasked_training(by_recipe=request.recipe is not None))
         allowed = budget or Budget(Clock(), unasked)
@@ -175,6 +175,7 @@ class Engine:
         original = "" if support else runner.baseline(Run(run.cancelled)).sha256
         scan = LayerScan(self._store, self.steps, self._registry, request, facts)
         result = scan.added_to(result, tried, original, Run(run.cancelled))
+        result = self._of_given_size(result, given)
         self._memory.keep(key, allotted, result)
         progress(1.0, result.outcome.verdict)
         return result
@@ -194,9 +195,10 @@ class Engine:
             training_seconds=training_seconds,
         )
 
-    def _sized(self, model: Model, given: Model) -> ModelFacts:
-        """Facts of the model, with the size of the file that the user gave."""
-        return replace(self.facts(model_digest(model)), bytes=self._store.blobs.size(model_digest(given)))
+    def _of_given_size(self, result: PairResult, given: Model) -> PairResult:
+        """The result, its original as large as the file that the user gave: plans reckon with the ONNX that it became."""
+        original = replace(result.outcome.float_baseline, bytes=self._store.blobs.size(model_digest(given)))
+        return replace(result, outcome=replace(result.outcome, float_baseline=original))
 
     def _facts_of(self, model: Model) -> ModelFacts:
         try:

@@ -75,4 +75,4 @@ def facts_of_file(path: Path) -> ModelFacts:
             child = run_child("lift", arguments, scratch_root=Path(scratch), limits=limits, cores=cores)
         except StepFailed as error:
             raise InvalidModel(f"{path.name}: could not be turned into ONNX: {error}") from error
-        return replace(facts_of(child.scratch / child.value["file"]), bytes=path.stat().st_size)
+        return facts_of(child.scratch / child.value["file"])
