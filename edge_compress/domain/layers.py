@@ -123,9 +123,10 @@ def origins(before: Sequence[LayerFacts], after: Sequence[LayerFacts]) -> list[i
 def same_layers(named: Sequence[LayerFacts], packed: Sequence[LayerFacts]) -> dict[str, str]:
     """Name in ``packed`` -> name in ``named``, for two files of one model of which one has lost its names.
 
-    Nothing unless both hold the same layers in the same order. Bytes may differ: packing stores equal tensors once.
+    Nothing unless both hold the same kinds of layers in the same order. Their costs may differ: packing stores equal tensors once
+    and may widen a layer to what the runtime's kernels like.
     """
-    if [_kind(layer) for layer in named] != [_kind(layer) for layer in packed]:
+    if [layer.op for layer in named] != [layer.op for layer in packed]:
         return {}
     return {there.name: here.name for here, there in zip(named, packed, strict=True)}
 
@@ -166,10 +167,6 @@ def _by_order(before: Sequence[LayerFacts], after: Sequence[LayerFacts], found: 
 def _family(layer: LayerFacts) -> str:
     op = layer.op.lower()
     return next((family for family, words in _FAMILIES.items() if any(word in op for word in words)), layer.op)
-
-
-def _kind(layer: LayerFacts) -> tuple[str, int]:
-    return layer.op, layer.macs
 
 
 def _note(layer: LayerFacts, own: Sequence[LayerFacts]) -> str:

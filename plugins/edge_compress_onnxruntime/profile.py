@@ -1,6 +1,6 @@
 """How long each layer of a file takes in onnxruntime, by its own profiler and under an agent's settings.
 
-Fused kernels keep, at the start of their name, the node or the value that they grew from; so a copy of the model with numbered
+Fused kernels keep in their name the node or the value that they grew from; so a copy of the model with numbered
 names is profiled, and each kernel's time goes to the layer it stems from or, fused into it, ends in. Whole microseconds are all
 the profiler tells, and it costs each kernel about one: small layers look slower than they are.
 """
@@ -29,8 +29,8 @@ FEWEST_RUNS, ENOUGH_RUNS, MOST_RUNS = 3, 9, 100
 _WARM_UP_RUNS = 2
 _LONGEST = 8
 """times the seconds asked for, after which a slow model is run no more than ``FEWEST_RUNS`` times"""
-_ORIGIN = re.compile(r"^[nv](\d+)_")
-"""n: named after the node of this number, v: after the value it makes"""
+_ORIGIN = re.compile(r"(?<![A-Za-z0-9])[nv](\d+)_")
+"""n: named after the node of this number, v: after the value it makes; what onnxruntime inserts has a prefix of its own"""
 _INNER = "inner_"
 """begins the names of nodes in the bodies of If, Loop and Scan, whose time is in that of the node that holds them"""
 
@@ -138,13 +138,18 @@ def _medians(events: Iterable[Mapping[str, Any]]) -> dict[int, float]:
     runs: list[dict[int, float]] = [{}]
     for event in sorted(events, key=lambda item: item.get("ts", 0)):
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and not event["name"].startswith(_INNER):
-            found = _ORIGIN.match(event["name"])
-            origin = int(found[1]) if found else -1
+            origin = origin_of(event["name"])
             runs[-1][origin] = runs[-1].get(origin, 0.0) + event["dur"] * 1e-6
         elif event.get("name") == "model_run":
             runs.append({})
     whole = [run for run in runs if run][_WARM_UP_RUNS:]
     return {origin: statistics.median(run.get(origin, 0.0) for run in whole) for origin in {at for run in whole for at in run}}
+
+
+def origin_of(kernel: str) -> int:
+    """The number of the node that a kernel stems from, by its name; -1 where it stems from none."""
+    found = _ORIGIN.search(kernel)
+    return int(found[1]) if found else -1
 
 
 def _rename(names: Any, new: Mapping[str, str]) -> None:

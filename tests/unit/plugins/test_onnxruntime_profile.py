@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edge_compress_onnxruntime.profile import attributed, numbered
+from edge_compress_onnxruntime.profile import attributed, numbered, origin_of
 from edge_compress_onnxruntime.target import OnnxRuntime
 from onnx import TensorProto, helper, numpy_helper
 
@@ -59,6 +59,21 @@ def test_layers_fused_into_one_kernel_share_its_time_by_their_arithmetic() -> No
     shares, rest = attributed(nodes, places, macs, {3: 0.8, 4: 0.1, -1: 0.05})
     assert shares == pytest.approx({"first": 0.6, "second": 0.2, "last": 0.1})
     assert rest == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "origin"),
+    [
+        ("n5__token_0_kernel_time", 5),
+        ("n22_/MatMulAddFusion_kernel_time", 22),
+        ("v8_0__nchwc_kernel_time", 8),
+        ("InsertedPrecisionFreeCast_v21_0__nchwc_kernel_time", 21),
+        ("Transpose_token_31_kernel_time", -1),
+        ("ReorderOutput_kernel_time", -1),
+    ],
+)
+def test_a_kernels_name_tells_the_node_it_stems_from(kernel: str, origin: int) -> None:
+    assert origin_of(kernel) == origin
 
 
 def test_numbering_reaches_into_subgraphs_and_changes_no_answer() -> None:
