@@ -15,7 +15,6 @@ from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.spec import FileRef, Model
 from edge_compress.errors import InvalidModel, StepFailed
 from edge_compress.graph.archive import is_archive
-from edge_compress.graph.facts import facts_of
 from edge_compress.store.interface import BlobStore
 from edge_compress.worker.inputs import model_digest
 from edge_compress.worker.settings import WorkerSettings
@@ -65,6 +64,8 @@ def facts_of_file(path: Path) -> ModelFacts:
 
     Raises InvalidModel, TooLarge.
     """
+    from edge_compress.graph.facts import facts_of  # servers import this module and start without onnx
+
     if not is_archive(path):
         return facts_of(path)
     settings = WorkerSettings()
