@@ -19,7 +19,7 @@ from edge_compress.graph.bridge.maps import stage_maps
 from edge_compress.graph.bridge.norms import fold, unfold
 from edge_compress.graph.bridge.pace import batch_within, epochs_within
 from edge_compress.graph.bridge.teacher import Teacher
-from edge_compress.graph.bridge.training import Course, Trained, fine_tune
+from edge_compress.graph.bridge.training import Course, Trained, fine_tune, held_out
 from edge_compress.plugin import Context
 from edge_compress_prune.structured_blocks import arithmetic_of
 from edge_compress_prune.structured_budget import Choice, share_out
@@ -31,7 +31,8 @@ from edge_compress_prune.structured_repair import Repair
 STAGES = ("stages",)
 """instead of names: the last map of each resolution"""
 _SAMPLES = 256
-"""calibration samples that importances are measured on"""
+"""calibration samples that importances are measured on, or as many as may be kept in memory"""
+_AT_ONCE = 32
 _LAST_SHARE = 0.6
 """share of the epochs that the last of several rounds gets"""
 
@@ -100,13 +101,15 @@ class _Cutter:
     def __init__(self, imported: Imported, wish: Wish, context: Context) -> None:
         self._module, self._wish, self._context = imported.module, wish, context
         self._batches, self._answers, _ = questions(context)
-        unfold(self._module, self._batches)
         self._few = [item[:2] if imported.free_batch else item for item in self._batches[0]]
-        self._groups = self._usable(log=True)
+        if imported.free_batch:
+            self._batches = _in_parts(self._batches, self.bearable(_AT_ONCE))
+        unfold(self._module, self._batches)
+        self._groups = self._usable(log=True) if wish.left < 1 else []
         if not self._groups and wish.left < 1:
             raise ValueError("no group of channels can be cut from this model")
         self._channels = {group.name: group.channels for group in self._groups}
-        self._whole = self._cost()
+        self._whole = self._cost() if self._groups else 1.0
         self._macs = self._arithmetic()
 
     def affordable(self, samples: int) -> float:
@@ -125,6 +128,8 @@ class _Cutter:
 
     def cut_to(self, left: float) -> None:
         """Cut until this share of the original cost is left, as far as the groups allow."""
+        if left >= 1:
+            return
         groups = [group for group in self._usable() if group.name in self._channels]
         how, seed = self._wish.importance, self._context.seed
         repair = Repair(self._module, groups, self._batches)
@@ -160,6 +165,11 @@ class _Cutter:
         return before - len(gone.get(name, ()))
 
 
+def _in_parts(batches: Sequence[Sequence[Tensor]], size: int) -> list[list[Tensor]]:
+    """The same samples in batches of at most ``size``."""
+    return [list(parts) for batch in batches for parts in zip(*(item.split(size) for item in batch), strict=True)]
+
+
 def _label(name: str) -> str:
     """A group's name without the place its layer has beside a BatchNorm of ours."""
     return name.removesuffix(".0")
@@ -174,7 +184,7 @@ def questions(context: Context) -> tuple[list[list[Tensor]], tuple[Answer, ...],
     teacher = context.teacher()
     stored = {item.name for item in teacher.graph.initializer}
     names = [item.name for item in teacher.graph.input if item.name not in stored]
-    batches = [[torch.from_numpy(item.inputs[name].copy()) for name in names] for item in context.calibration(32, _SAMPLES)]
+    batches = [[torch.from_numpy(item.inputs[name].copy()) for name in names] for item in held_out(context, _AT_ONCE, _SAMPLES)]
     asked = Teacher(teacher, threads=max(1, context.limits.threads))
     told = [asked.answer(batch)[0] for batch in batches]
     return batches, read_answers([torch.cat(parts) for parts in zip(*told, strict=True)]), told
