@@ -56,6 +56,8 @@ class _Probe:
         self._outputs = [item.name for item in model.graph.output]
         named = [(node.name or node.output[0], at) for at, node in enumerate(self._nodes)]
         self.places = {name: at for name, at in named if name in names and self._few_bits(self._nodes[at])}
+        for node in self._nodes:
+            node.ClearField("name")  # onnxruntime refuses two nodes of one name, though nothing refers to them
         self._opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
         self._recorded = self._record(feeds)
 
@@ -162,12 +164,13 @@ def _output_axis(node: onnx.NodeProto, rank: int) -> int:
 
 
 def _squares(value: Array, reference: Array) -> tuple[float, float]:
-    """Sums of squares of the difference and of the reference, where both are finite numbers; 0, 0 for what is no float."""
-    if reference.dtype.kind != "f":
+    """Sums of squares of the difference and of the reference, where both are finite numbers; 0, 0 for what is no float or of
+    another shape."""
+    if reference.dtype.kind != "f" or value.shape != reference.shape:
         return 0.0, 0.0
     got, want = value.astype(np.float64), reference.astype(np.float64)
     sound = np.isfinite(got) & np.isfinite(want)
-    return float(((got - want)[sound] ** 2).sum()), float((want[sound] ** 2).sum())
+    return float(((got[sound] - want[sound]) ** 2).sum()), float((want[sound] ** 2).sum())
 
 
 def _typed(name: str, value: Array) -> onnx.ValueInfoProto:

@@ -66,6 +66,16 @@ def test_it_ends_when_told_and_leaves_out_what_it_does_not_know() -> None:
     assert sensitivities(two_branches(), samples(), ["nobody"]) == {}
 
 
+def test_nodes_that_share_a_name_and_infinite_answers_do_no_harm() -> None:
+    model = two_branches()
+    for node in model.graph.node:
+        node.name = "same" if node.op_type in ("Add", "Log") else node.name
+    model.graph.node.append(helper.make_node("Log", ["y"], ["z"], name="same"))
+    model.graph.output[0].name = "z"
+    found = sensitivities(model, samples(), ["loud"])  # the logarithm of what is below zero is no number
+    assert 0 < found["loud"] < 3
+
+
 def test_answers_that_are_no_numbers_have_no_error() -> None:
     model = two_branches()
     model.graph.node.append(helper.make_node("ArgMax", ["y"], ["class"], axis=1))
