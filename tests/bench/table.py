@@ -65,13 +65,21 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row.ours and not row.why:
             said.append(f"  {row.method:22}" + (_against(row, rivals) if "int8" in row.method else _against_float(row, original)))
-    return said
+    mine = [row for row in rows if row.counts and row.ours and "int8" in row.method]
+    return [*said, f"  {'best of ours':22}{_best(mine, rivals)}"] if len(mine) > 1 and rivals else said
+
+
+def _best(mine: Sequence[Row], rivals: Sequence[Row]) -> str:
+    """Our smallest and our fastest file against the peers' smallest and fastest."""
+    size = min(mine, key=_zstd19).zstd19 / min(rivals, key=_zstd19).zstd19
+    time = min(mine, key=_latency).latency / min(rivals, key=_latency).latency
+    return f"download {size:.2f}{_reached(size <= SMALL)}, latency {time:.2f}{_reached(time <= FAST)}"
 
 
 def _against(row: Row, rivals: Sequence[Row]) -> str:
     if not rivals:
         return f"no peer keeps within {TOLERATED:g} point" + _lost(row)
-    smallest, fastest = min(rivals, key=lambda item: item.zstd19), min(rivals, key=lambda item: item.latency)
+    smallest, fastest = min(rivals, key=_zstd19), min(rivals, key=_latency)
     size, time = row.zstd19 / smallest.zstd19, row.latency / fastest.latency
     return (
         f"download {size:.2f} of the best peer's ({smallest.method}){_reached(size <= SMALL)}, "
@@ -85,6 +93,14 @@ def _against_float(row: Row, original: Row) -> str:
         f"{smaller:.2f} times smaller than float{_reached(smaller >= TIMES_SMALLER)}, "
         f"{faster:.2f} times faster{_reached(faster >= TIMES_FASTER)}{_lost(row)}"
     )
+
+
+def _zstd19(row: Row) -> int:
+    return row.zstd19
+
+
+def _latency(row: Row) -> float:
+    return row.latency
 
 
 def _reached(yes: bool) -> str:
@@ -108,7 +124,7 @@ def worse(rows: Sequence[Row], method: str) -> list[str]:
         return [f"{ours.model}: {method}: {ours.why}"]
     found = []
     surest = min(rivals, key=lambda row: row.drop)
-    smallest, fastest = min(rivals, key=lambda row: row.zstd19), min(rivals, key=lambda row: row.latency)
+    smallest, fastest = min(rivals, key=_zstd19), min(rivals, key=_latency)
     if ours.drop > surest.drop + ours.margin + surest.margin:
         found.append(f"drop {ours.drop:.2f} against {surest.drop:.2f} of {surest.method}")
     if ours.zstd19 > smallest.zstd19:

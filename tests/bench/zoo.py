@@ -42,9 +42,9 @@ class Member:
 
 MEMBERS = {
     "mobilenet": Member("mobilenet", 0.1, 180, "dynamo"),
-    "squeezenet": Member("squeezenet", 0.02, 90, "dynamo, fixed batch"),
+    "squeezenet": Member("squeezenet", 0.02, 60, "dynamo, fixed batch"),
     "transformer": Member("ConvTransformer", 0.03, 100, "dynamo"),
-    "audio": Member("audio", 0.1, 40, "old, BatchNorm kept", images=False),
+    "audio": Member("audio", 0.1, 25, "old, BatchNorm kept", images=False),
 }
 
 

@@ -32,6 +32,13 @@ def test_files_without_int8_are_held_against_float() -> None:
     assert "loses 1.50 ± 0.20 points" in said
 
 
+def test_the_best_of_ours_is_named_where_there_are_several() -> None:
+    small = row("int8-small", zstd19=150, latency=0.9, ours=True)
+    fast = row("int8-fast", zstd19=250, latency=0.6, ours=True)
+    spoilt = row("int8-fast, 15m", zstd19=50, latency=0.1, drop=2.0, ours=True)
+    assert verdicts([FLOAT, GOOD, small, fast, spoilt])[-1] == "  best of ours          download 0.50 *, latency 0.75 *"
+
+
 def test_no_rival_is_said_so() -> None:
     [said] = verdicts([FLOAT, SPOILT, row("int8-small", zstd19=150, latency=0.8, ours=True)])
     assert "no peer keeps within 1 point" in said
