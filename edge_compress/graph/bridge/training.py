@@ -23,7 +23,7 @@ from edge_compress.graph.batch import Batch
 from edge_compress.graph.bridge.answers import agreement, difference, label_loss, read_answers
 from edge_compress.graph.bridge.augment import find_variety, mixed
 from edge_compress.graph.bridge.maps import Taps, map_loss
-from edge_compress.graph.bridge.pace import bfloat16_here
+from edge_compress.graph.bridge.pace import bfloat16_here, samples_within
 from edge_compress.graph.bridge.teacher import Teacher
 
 _HELD_OUT = 512
@@ -151,10 +151,10 @@ class _Session:
     ) -> None:
         self._student, self._teacher, self._context, self._course = student, teacher, context, course
         self._span, self._round = span, round_
-        self._held = [teacher.tensors(item.inputs) for item in context.calibration(64, _HELD_OUT)]
+        self._held = [teacher.tensors(item.inputs) for item in held_out(context, 64, _HELD_OUT)]
         self._wanted = [teacher.answer(item)[0] for item in self._held]
         self._answers = read_answers([torch.cat(parts) for parts in zip(*self._wanted, strict=True)])
-        self._variety = find_variety(teacher, self._answers, [torch.cat(parts) for parts in zip(*self._held, strict=True)])
+        self._variety = find_variety(teacher, self._answers, self._held)
         self._gathered = max(1, course.batch // _FEW) if len(self._held[0][0]) < _FEW else 1
         """batches whose gradients make one step: several where the model fixes a small batch"""
         self._taps = Taps(student, course.features)
@@ -275,6 +275,13 @@ class _Session:
         low, high = self._span
         message = f"batch {self._done} of {self._total}, loss {loss:.3f}, agreement {self._best.agreement:.1%}"
         self._context.progress(low + (high - low) * self._done / self._total, message)
+
+
+def held_out(context: Lender, batch: int, wanted: int) -> Iterator[Batch]:
+    """The first calibration samples, as many of the ``wanted`` as may be kept in memory at once."""
+    first = next(iter(context.calibration(1, 1)), None)
+    if first is not None:
+        yield from context.calibration(batch, samples_within(first.inputs, wanted))
 
 
 def rate(step: int, total: int, warmup: float) -> float:
