@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_compress.domain.artifact import Measurement
 from edge_compress.domain.choice import TIE, figure
-from edge_compress.domain.cost import excesses, in_bytes
+from edge_compress.domain.cost import corrected, excesses, in_bytes, predicted_excesses
 from edge_compress.domain.plan import Candidate, Proposal, Ratios, ratios
 from edge_compress.domain.spec import DeviceProfileSpec
 
@@ -73,12 +73,20 @@ class Outlook:
     def cannot_beat(self, candidate: Candidate) -> str:
         """Why a candidate is not expected to be better than the best so far; empty: it may be, or nobody told what to expect."""
         best = self.best
-        if best is None or any(item.trains and ratios([item]) == Ratios() for item in candidate.made_of):
+        if best is None or _silent(candidate):
             return ""
         expected, reached = self._figure_of(self.expected(candidate)), self._figure_of(self._reached(best.measured))
         if expected * _DOUBT <= reached * (1 + TIE):
             return ""
         return f"expected {self._words(expected)} cannot beat {self._words(reached)} of {_name(best.candidate)}"
+
+    def cannot_meet(self, candidate: Candidate) -> str:
+        """Why a candidate is not expected to keep the profile's limits; empty: it may, or nobody told what to expect."""
+        if _silent(candidate):
+            return ""
+        expected = corrected(self.expected(candidate), self._original)
+        over = predicted_excesses(expected, self._profile, margin=1 / _DOUBT)
+        return "expected: " + "; ".join(item.words for item in over) if over else ""
 
     def beaten(self, made: Measurement) -> str:
         """Why a file of known size has lost already, where size is what counts; empty: it may win yet."""
@@ -139,6 +147,11 @@ def _is_part(part: Candidate, whole: Candidate) -> bool:
     lossy = [item for item in part.made_of if item.stage != "graph"]
     smaller = len(lossy) == 1 and lossy[0] in whole.made_of and len(part.made_of) < len(whole.made_of)
     return smaller and part.trained == whole.trained
+
+
+def _silent(candidate: Candidate) -> bool:
+    """Whether something is trained of which its strategy does not say what to expect."""
+    return any(item.trains and ratios([item]) == Ratios() for item in candidate.made_of)
 
 
 def _name(candidate: Candidate) -> str:

@@ -7,7 +7,7 @@ it ``requires`` before and what it ``ensures`` after, and runs ``apply`` in a ch
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -113,6 +113,13 @@ class Context(Protocol):
 
     def log(self, message: str) -> None:
         """A line for the candidate's record."""
+
+    def cached(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """What ``make`` gives, computed once for all steps of this strategy on this model and data, whatever their parameters.
+
+        ``key`` names everything else that it depends on: parameters it reads, in words of your own. Two steps that run at the
+        same time may both compute it. What a step that fails has made is forgotten.
+        """
 
 
 class Strategy(abc.ABC, Generic[P]):

@@ -203,7 +203,8 @@ class CandidateRunner:
             "seed": self._request.seed,
             **{role: self._source(role) for role in roles},
         }
-        work = Work("step", decides, arguments, self._step_limits(seconds), strategy=step.strategy)
+        shelf = digest({name: value for name, value in decides.items() if name not in ("params", "seconds")})
+        work = Work("step", decides, arguments, self._step_limits(seconds), strategy=step.strategy, shelf=shelf)
         return self._steps.result(work, run)
 
     def _step_limits(self, training_seconds: float | None) -> ChildLimits:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from edge_compress.errors import InvalidData
 from edge_compress.graph.check import load_checked
 from edge_compress.plugin.strategy import Batch
 from edge_compress.worker.frame import DataSource, Frame
+from edge_compress.worker.keeping import KEPT
 
 if TYPE_CHECKING:
     import onnx
@@ -19,13 +21,22 @@ class StepContext:
     """Lends data, the teacher, a seed and scratch space; see ``plugin.strategy.Context`` for what each means."""
 
     def __init__(
-        self, frame: Frame, *, seed: int, teacher: Path, calibration: DataSource | None, training: DataSource | None
+        self,
+        frame: Frame,
+        *,
+        seed: int,
+        teacher: Path,
+        calibration: DataSource | None,
+        training: DataSource | None,
+        kept: Mapping[str, str] | None = None,
     ) -> None:
         self.seed = seed
         self.scratch = frame.scratch / "strategy"
         self.scratch.mkdir()
         self.limits = frame.limits
         self._reporter = frame.reporter
+        self._fresh = frame.scratch / KEPT
+        self._kept = {name: Path(path) for name, path in (kept or {}).items()}
         self._teacher = teacher
         self._calibration = calibration
         self._training = training or calibration
@@ -53,3 +64,12 @@ class StepContext:
     def log(self, message: str) -> None:
         """A line for the candidate's record."""
         print(message, flush=True)
+
+    def cached(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """What an earlier step kept under this key, else what ``make`` gives, kept for later ones."""
+        name = hashlib.sha256(key.encode()).hexdigest()
+        if name not in self._kept:
+            self._fresh.mkdir(exist_ok=True)
+            self._kept[name] = self._fresh / name
+            self._kept[name].write_bytes(make())
+        return self._kept[name].read_bytes()

@@ -14,6 +14,7 @@ from edge_compress.worker.inputs import PairRequest
 from edge_compress.worker.planning import NO_ANSWER
 
 NOT_NEEDED = "not needed: goals are met without training; give a budget to look further"
+UNASKED = "others that train promise more; give a budget to look further"
 OUT_OF_TIME = "the time budget ended"
 
 
@@ -71,7 +72,7 @@ def _outcome_key(key: str, allotted: str) -> str:
 
 def _left_out(known: PairResult) -> bool:
     """Whether there is something that a budget would have trained."""
-    return any(item.why == NOT_NEEDED for item in known.outcome.candidates)
+    return any(item.why in (NOT_NEEDED, UNASKED) for item in known.outcome.candidates)
 
 
 def _may_differ_next_time(item: CandidateResult) -> bool:

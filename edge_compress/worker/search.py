@@ -21,7 +21,7 @@ from edge_compress.domain.plan import Candidate, Plan
 from edge_compress.errors import Cancelled
 from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
 from edge_compress.worker.inputs import PairRequest
-from edge_compress.worker.remembering import NOT_NEEDED, OUT_OF_TIME
+from edge_compress.worker.remembering import NOT_NEEDED, OUT_OF_TIME, UNASKED
 from edge_compress.worker.steps import Run
 from edge_compress.worker.stopping import When, either
 
@@ -30,6 +30,8 @@ _DEAR_EVALUATION_SECONDS = 20.0
 _LESS_PROMISING = "others of several steps promise more"
 _PUT_OFF = "put off until something is trained"
 _JOINT_TRIED = 4
+_MOST_UNASKED = 4
+"""trainings where a goal is missed and there is no budget"""
 _MOST_UNDONE = 3
 _TAIL_SHARE, _TAIL_SECONDS = 0.06, 30.0
 """of a budget: kept for the last timings and golden vectors"""
@@ -94,7 +96,9 @@ class Search:
     def _try_trained(self, dear: Sequence[Candidate]) -> None:
         """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
         and then what follows each."""
-        waiting = trainings(dear)
+        every = trainings(dear)
+        waiting = every[:_MOST_UNASKED] if self._allotment.prefixes is None else every
+        self._found += [Tried(item, "skipped", UNASKED) for item in dear if item.trained in every[len(waiting) :]]
         while waiting:
             if self._allotment.prefixes is None and self._outlook().best is not None:
                 self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in waiting]
@@ -135,7 +139,7 @@ class Search:
         if not allotted.allows(candidate.trained):
             count = len(allotted.prefixes or ())
             return f"the budget is for {count} trainings of {allotted.seconds:.0f} s, and others promise more"
-        return outlook.cannot_beat(candidate)
+        return outlook.cannot_meet(candidate) or outlook.cannot_beat(candidate)
 
     def _try_put_off(self) -> None:
         """What was put off so that training could begin gets its turn, while there is time."""

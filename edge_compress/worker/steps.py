@@ -21,6 +21,7 @@ from typing import Any
 from edge_compress.errors import Cancelled
 from edge_compress.store.interface import Store
 from edge_compress.worker.cores import Cores
+from edge_compress.worker.keeping import Keeper
 from edge_compress.worker.spawn import ChildLimits, run_child
 
 
@@ -72,6 +73,8 @@ class Work:
     cores: int = 1
     strategy: str = ""
     """the strategy whose step this is; empty for measurements and checks"""
+    shelf: str = ""
+    """digest of what everything depends on that the step keeps for others; empty: it keeps nothing"""
 
     @property
     def key(self) -> str:
@@ -92,6 +95,7 @@ class StepRunner:
 
     def __init__(self, store: Store, scratch: Path, cores: Cores, observe: Observe = lambda *_: None) -> None:
         self._store, self._scratch, self._cores, self._observe = store, scratch, cores, observe
+        self._keeper = Keeper(store)
         self._running: dict[str, Future[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self.computed = 0
@@ -145,9 +149,10 @@ class StepRunner:
 
     def _spawn(self, work: Work, run: Run) -> Mapping[str, Any]:
         with self._cores.take(work.cores, run.cancelled) as cores:
+            lent = {"kept": self._keeper.lend(work.shelf)} if work.shelf else {}
             child = run_child(
                 work.task,
-                work.arguments,
+                {**work.arguments, **lent},
                 scratch_root=self._scratch,
                 limits=work.limits,
                 cores=cores,
@@ -162,6 +167,8 @@ class StepRunner:
                 path = child.scratch / value.pop("file")
                 value["bytes"] = path.stat().st_size
                 value["sha256"] = self._store.blobs.put_file(path)
+            if work.shelf:
+                self._keeper.take(work.shelf, child.scratch)
             return value
         finally:
             child.discard()

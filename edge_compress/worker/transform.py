@@ -34,6 +34,7 @@ def apply_step(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
         teacher=Path(arguments["teacher"]),
         calibration=_source(arguments.get("calibration")),
         training=_source(arguments.get("training")),
+        kept=arguments.get("kept"),
     )
     model = strategy.apply(load_checked(Path(arguments["model"])), params, context)
     if not hasattr(model, "SerializeToString"):

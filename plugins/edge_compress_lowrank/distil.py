@@ -7,7 +7,7 @@ models that have no trainable form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -159,3 +159,7 @@ class _Beginning:
     def log(self, message: str) -> None:
         """As the context."""
         self._context.log(message)
+
+    def cached(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """As the context."""
+        return self._context.cached(key, make)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def factorise(model: onnx.ModelProto, params: SvdParams, context: Context) -> on
         raise ValueError(f"factors of rank {params.round_to} or more pay for none of the model's {len(layers)} layers")
     with tempfile.TemporaryDirectory(dir=context.scratch) as folder:
         shelf = _Shelf(Path(folder))
-        chosen = _choose(layers, _menus(tidy, worthwhile, shelf, params, context), params)
+        chosen = _choose(layers, _known_menus(tidy, worthwhile, shelf, params, context), params)
         splits = dict(_splits(worthwhile, chosen, shelf))
     for line in _account(layers, chosen):
         context.log(line)
@@ -62,6 +64,26 @@ class _Shelf:
             moment = Moment(*(stored[name] for name in stored.files))
         path.unlink()
         return moment
+
+
+def _known_menus(
+    model: onnx.ModelProto, layers: list[Layer], shelf: _Shelf, params: SvdParams, context: Context
+) -> dict[str, list[Choice]]:
+    """The menus, measured once for all ratios and targets. Fills the shelf in any case."""
+    plan = {"round_to": params.round_to, "samples": params.samples, "layers": [layer.key for layer in layers]}
+    kind = "moved" if params.whiten and params.energy is None else "lost" if params.whiten else "weights"
+    measured: dict[str, list[Choice]] = {}
+
+    def measure() -> bytes:
+        measured.update(_menus(model, layers, shelf, params, context))
+        return json.dumps({key: [asdict(item) for item in choices] for key, choices in measured.items()}).encode()
+
+    stored = context.cached(f"menus by {kind}: {json.dumps(plan, sort_keys=True)}", measure)
+    if not measured:
+        for layer, moment in _moments(model, layers, params, context):
+            shelf.put(layer, moment)
+    plain = json.loads(stored)
+    return {key: [Choice(**{**item, "ranks": tuple(item["ranks"])}) for item in choices] for key, choices in plain.items()}
 
 
 def _menus(

@@ -81,3 +81,11 @@ def test_a_file_that_is_larger_than_the_best_has_lost_where_size_counts() -> Non
     assert outlook(small, objective="size").beaten(made) == "192Ki stored and sent cannot beat 168Ki of quantize.static"
     assert not outlook(small, objective="latency").beaten(made)
     assert not outlook(small, objective="size").beaten(Measurement("0" * 64, 85 * 1024, 85 * 1024)), "within a tie"
+
+
+def test_what_cannot_keep_a_limit_is_not_trained_for_it() -> None:
+    known = Outlook([], ORIGINAL, DeviceProfileSpec(latency_p95=0.001), 0.01, "latency")
+    assert known.cannot_meet(candidate(TRAINED)) == "expected: latency_p95 9ms is 9.00 times the 1ms allowed"
+    near = Outlook([], ORIGINAL, DeviceProfileSpec(latency_p95=0.008), 0.01, "latency")
+    assert not near.cannot_meet(candidate(TRAINED)), "an expectation may be wrong"
+    assert not known.cannot_meet(candidate(Proposal("stranger.train", "1", "structure", trains=True)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class ArrayContext:
         self.logged: list[str] = []
         self.fractions: list[float] = []
         self.largest_batch = 0
+        self.kept: dict[str, bytes] = {}
         self._arrays, self._teacher, self._fixed = arrays, teacher, fixed_batch
 
     def calibration(self, batch_size: int = 32, limit: int = 512) -> Iterator[Batch]:
@@ -47,3 +48,8 @@ class ArrayContext:
 
     def log(self, message: str) -> None:
         self.logged.append(message)
+
+    def cached(self, key: str, make: Callable[[], bytes]) -> bytes:
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ class LoneContext:
     seed: int = 0
     limits: Limits = Limits(seconds=60, memory_bytes=2**30, threads=1)
     lines: list[str] = field(default_factory=list)
+    kept: dict[str, bytes] = field(default_factory=dict)
 
     def calibration(self, batch_size: int = 32, limit: int = 512) -> Iterator[Batch]:
         if not self.samples:
@@ -38,6 +39,11 @@ class LoneContext:
 
     def log(self, message: str) -> None:
         self.lines.append(message)
+
+    def cached(self, key: str, make: Callable[[], bytes]) -> bytes:
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
 
 
 @pytest.fixture

@@ -146,6 +146,21 @@ def test_equal_inputs_give_equal_bytes_however_many_passes_the_data_takes(
     assert error(split(tmp_path, ratio=0.4)[0]) < 0.05
 
 
+def test_harm_is_measured_once_for_all_ratios_and_the_bytes_are_those_of_a_fresh_start(tmp_path: Path) -> None:
+    context = ArrayContext({"x": SAMPLES}, scratch=tmp_path)
+    asked = [
+        SvdParams(round_to=2, ratio=0.4),
+        SvdParams(round_to=2, ratio=0.2),
+        SvdParams(round_to=2, ratio=0.3, target="weights"),
+    ]
+    made = [LowRankSvd().apply(network(), params, context).SerializeToString(deterministic=True) for params in asked]
+    assert len(context.kept) == 1
+    fresh, _ = split(tmp_path, ratio=0.2)
+    assert made[1] == fresh.SerializeToString(deterministic=True)
+    LowRankSvd().apply(network(), SvdParams(round_to=2, ratio=0.2, samples=64), context)
+    assert len(context.kept) == 2, "other samples, other harm"
+
+
 def test_where_nothing_pays_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pay for none of the model's 4 layers"):
         split(tmp_path, round_to=32)

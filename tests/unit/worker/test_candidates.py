@@ -75,6 +75,32 @@ class Lent(Strategy[NoParams]):
         return model
 
 
+@dataclass(frozen=True)
+class Number:
+    """Any number."""
+
+    number: int = 0
+
+
+class Keep(Strategy[Number]):
+    """Computes something that all its steps on a model share."""
+
+    name = "fragile.keep"
+    stage = "sparsity"
+    Params = Number
+
+    def propose(self, model, profile):
+        return []
+
+    def apply(self, model, params, context):
+        def make():
+            context.log("diagnosis: computed")
+            return b"what it takes long to compute"
+
+        model.doc_string = f"{context.cached('it', make).decode()} and {params.number}"
+        return model
+
+
 class Runtime(Target):
     """Takes every model with one thread, and dies of marked ones with two."""
 
@@ -96,7 +122,7 @@ class Runtime(Target):
 
 @hookimpl
 def edge_compress_register_strategies():
-    return [Mark(), Sleep(), Lent()]
+    return [Mark(), Sleep(), Lent(), Keep()]
 
 
 @hookimpl
@@ -169,3 +195,18 @@ def test_optional_calibration_is_lent_where_there_is_some(
         for model in (digits, without)
     ]
     assert said == [("lent 200 samples",), ("lent spec.data.calibration: there are no calibration samples",)]
+
+
+def test_what_steps_of_one_strategy_share_is_computed_once(
+    fragile_plugin: None,
+    make_engine: Callable[..., Engine],
+    digits: Model,
+    make_profile: Callable[..., DeviceProfile],
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    ran = [
+        make_engine().run(PairRequest(digits, make_profile(), make_recipe("fragile.keep", number=number))).outcome
+        for number in (1, 2)
+    ]
+    assert [outcome.candidates[0].log for outcome in ran] == [("computed",), ()]
+    assert [outcome.candidates[0].state for outcome in ran] == ["chosen", "chosen"]

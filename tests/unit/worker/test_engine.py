@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from edge_compress.domain.allotment import Allotment
 from edge_compress.domain.spec import DeviceProfile, Model, Recipe
 from edge_compress.errors import Cancelled, InvalidData, InvalidModel, InvalidSpec
 from edge_compress.store.interface import Store
-from edge_compress.worker.engine import Engine, PairRequest, PairResult
+from edge_compress.worker.engine import Budget, Engine, PairRequest, PairResult
+from edge_compress.worker.search import Clock
 
 MakeEngine = Callable[..., Engine]
 MakeProfile = Callable[..., DeviceProfile]
@@ -246,8 +248,12 @@ def test_training_waits_until_the_goals_are_missed_or_a_budget_asks_for_more(
     missed = engine.run(PairRequest(digits, make_profile("hard", threads=3, latency_p95="1us"), None, "size"))
     assert fate(missed)[0] in ("lost", "chosen")
     assert any("trained on 8 samples beside a teacher of 2 nodes" in line for line in missed.outcome.diagnosis)
-    asked = engine.run(PairRequest(digits, make_profile("easy", threads=3), None, "size", seed=3), budget_seconds=120)
+    request = PairRequest(digits, make_profile("easy", threads=3), None, "size", seed=3)
+    train = next(item for item in engine.plan(request).candidates if item.steps and item.steps[-1].strategy == "stranger.train")
+    asked = engine.run(request, budget=Budget(Clock(), Allotment(20.0, (train.trained,))))
     assert fate(asked)[0] in ("lost", "chosen")
+    others = [item for item in asked.outcome.candidates if "the budget is for 1 trainings of 20 s" in item.why]
+    assert others, "whatever else trains was not asked for"
 
 
 def test_the_key_follows_everything_that_decides_the_outcome(
