@@ -151,7 +151,7 @@ class _Session:
     ) -> None:
         self._student, self._teacher, self._context, self._course = student, teacher, context, course
         self._span, self._round = span, round_
-        self._held = [teacher.tensors(item.inputs) for item in held_out(context, 64, _HELD_OUT)]
+        self._held = [teacher.tensors(item.inputs) for item in held_out(context, min(64, course.batch), _HELD_OUT)]
         self._wanted = [teacher.answer(item)[0] for item in self._held]
         self._answers = read_answers([torch.cat(parts) for parts in zip(*self._wanted, strict=True)])
         self._variety = find_variety(teacher, self._answers, self._held)
