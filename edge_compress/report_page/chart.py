@@ -34,13 +34,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows. ``write`` formats a tick; ``low`` is shown at least; what lies below ``floor`` becomes an
+    """What an axis shows. ``write`` formats a tick; ``low`` to ``high`` is shown at least; what lies below ``floor`` becomes an
     arrow at the edge."""
 
     label: str
     write: Callable[[float], str]
     higher_is_better: bool = False
     low: float | None = None
+    high: float | None = None
     floor: float | None = None
     from_zero: bool = True
     limit: float | None = None
@@ -109,7 +110,8 @@ def ticks(low: float, high: float, count: int, base: float = 1.0) -> list[float]
 
 
 def _range(values: Sequence[float], axis: Axis) -> tuple[float, float]:
-    low, high = min([*values, *([] if axis.low is None else [axis.low])]), max(values)
+    values = [*values, *(bound for bound in (axis.low, axis.high) if bound is not None)]
+    low, high = min(values), max(values)
     if axis.floor is not None:
         low = max(low, min(axis.floor, high))
     if axis.from_zero:

@@ -152,7 +152,7 @@ def _quality_axis(original: Entry, results: Sequence[Entry], max_drop: float | N
         low = reference - LEAST_WINDOW if metric in figures.SHARES else None
         floor = reference - max(MOST_WINDOW, 1.5 * worst)
     write = (lambda value: f"{100 * value:.4g} %") if metric in figures.SHARES else (lambda value: f"{value:.4g}")
-    return Axis(metric, write, higher_is_better=higher, low=low, floor=floor, from_zero=False, limit=limit)
+    return Axis(metric, write, higher_is_better=higher, low=low, high=reference, floor=floor, from_zero=False, limit=limit)
 
 
 def _common_drop(results: Iterable[Entry]) -> float | None:

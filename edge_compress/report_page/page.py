@@ -113,7 +113,7 @@ def _model(index: int, name: str, entry: Entry, detail: Detail) -> Markup:
     anchor = tag("h2", tag("span", "Model ", class_="kind"), name, id=f"m{index}")
     overview = overview_chart(name, entry) if len(profiles) > 1 else None
     top = tag("div", _original(original), overview, class_="top")
-    table = join(tag("h3", "Profiles"), _profile_table(name, profiles)) if len(profiles) > 1 else None
+    table = join(tag("h3", "Profiles"), _profile_table(name, f"m{index}", profiles)) if len(profiles) > 1 else None
     return tag("section", anchor, top, table, *details, class_="model")
 
 
@@ -143,14 +143,14 @@ def _original(original: Entry) -> Markup:
     return tag("div", tag("h3", "The float original"), known, class_="original")
 
 
-def _profile_table(model: str, profiles: Mapping[str, Any]) -> Markup:
+def _profile_table(model: str, anchor: str, profiles: Mapping[str, Any]) -> Markup:
     head = tag("tr", *[tag("th", text, scope="col") for text in HEADINGS])
-    rows = [_profile_row(name, result) for name, result in profiles.items()]
+    rows = [_profile_row(name, f"#{anchor}p{at}", result) for at, (name, result) in enumerate(profiles.items())]
     caption = tag("caption", f"What {model} becomes on each profile", class_="unseen")
     return scrolling(tag("table", caption, tag("thead", head), tag("tbody", *rows)), f"Profiles of {model}")
 
 
-def _profile_row(name: str, result: Entry) -> Markup:
+def _profile_row(name: str, link: str, result: Entry) -> Markup:
     quality, latency, energy = (result.get(key) or {} for key in ("quality", "latency_ms", "energy_mj"))
     metric = str(quality.get("metric") or "")
     against = latency.get("ratio_to_float")
@@ -164,7 +164,7 @@ def _profile_row(name: str, result: Entry) -> Markup:
         _number(figures.millijoules(energy.get("value")), str(energy.get("source") or "")),
         tag("td", figures.recipe(result.get("recipe")) if result.get("bytes") else figures.NONE),
     )
-    return tag("tr", tag("th", name, scope="row"), *cells)
+    return tag("tr", tag("th", tag("a", name, href=link), scope="row"), *cells)
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def test_links_lead_to_sections(read):
     page = read({"models": {"a": report_entry([outcome(), outcome("hub")]), "b": report_entry([outcome()])}})
     ids = {value for _, key, value in page.attributes if key == "id"}
     links = [value.removeprefix("#") for _, key, value in page.attributes if key == "href"]
-    assert sorted(links) == ["m0", "m0p0", "m0p1", "m1", "m1p0"]
+    assert set(links) == {"m0", "m0p0", "m0p1", "m1", "m1p0"}
     assert set(links) <= ids
     groups = {value for tag, key, value in page.attributes if tag == "input" and key == "name"}
     assert len(groups) == 3, "the radio buttons of one figure do not touch another's"

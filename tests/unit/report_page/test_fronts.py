@@ -41,6 +41,14 @@ def test_every_cost_is_set_against_quality_and_what_nobody_knows_is_left_out():
     assert captions(profile_charts("cam", known, ORIGINAL))[-1] == "Energy against top1"
 
 
+def test_charts_of_a_profile_share_their_quality_axis():
+    result = entry(1000, 0.6, 0.5, download=800, verdict="INFEASIBLE", candidates=[])
+    charts = profile_charts("cam", result, ORIGINAL)  # nobody knows the original's download: its quality is shown all the same
+    ticks = [re.findall(r'<text x="56"[^>]*>([^<]+)</text>', chart) for chart in charts]
+    assert ticks[0] == ticks[1] == ticks[2]
+    assert "90 %" in ticks[0]
+
+
 def test_the_chosen_one_shows_its_interval_and_the_original_stands_at_one():
     result = entry(1000, 0.89, 0.5, verdict="FEASIBLE", candidates=[])
     latency = profile_charts("cam", result, ORIGINAL)[-1]
