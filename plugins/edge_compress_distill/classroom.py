@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import onnx
@@ -65,17 +64,17 @@ class Classroom:
         """How many samples a pass has."""
         return sum(len(item) for item in self._context.training(batch, 0))
 
-    @functools.cache  # noqa: B019  # one classroom a process, and it lives as long as the lesson
+    @functools.cached_property
     def look(self) -> Tensor:
         """Up to 512 calibration samples as one tensor."""
         batches = self.calibration(_AT_ONCE, _LOOKED_AT)
         return torch.cat([torch.from_numpy(np.array(next(iter(item.inputs.values())))) for item in batches])
 
-    @functools.cache  # noqa: B019  # as above
+    @functools.cached_property
     def answers(self) -> list[Tensor]:
         """The teacher's outputs for ``look``."""
         teacher = Teacher(self.teacher)
-        parts = [teacher.answer([item])[0] for item in self.look().split(_AT_ONCE)]
+        parts = [teacher.answer([item])[0] for item in self.look.split(_AT_ONCE)]
         return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     def _gathered(self, batches: Iterator[Batch], size: int) -> Iterator[Batch]:
@@ -102,8 +101,8 @@ def _joined(parts: list[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
     inputs = {name: np.concatenate([item.inputs[name] for item in parts]) for name in parts[0].inputs}
-    labels: Any = None if parts[0].labels is None else np.concatenate([np.atleast_1d(item.labels) for item in parts])
-    return Batch(inputs, labels)
+    labels = [item.labels for item in parts if item.labels is not None]
+    return Batch(inputs, np.concatenate(labels) if labels else None)
 
 
 def freed(teacher: onnx.ModelProto) -> onnx.ModelProto:

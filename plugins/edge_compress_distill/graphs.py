@@ -31,6 +31,8 @@ def traced(module: nn.Module) -> fx.GraphModule:
 class Scale(nn.Module):
     """Each channel times a number: brings the user's values to a deviation near 1. Zeros stay zeros, as padding needs."""
 
+    factors: Tensor
+
     def __init__(self, factors: Tensor) -> None:
         super().__init__()
         self.register_buffer("factors", factors.reshape(1, -1, 1, 1))
@@ -58,6 +60,9 @@ class ChannelsFirst(nn.Module):
 
 class Spread(nn.Module):
     """Values near 0 with a deviation near 1 -> the teacher's: y = x * spread + mean for each output."""
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, mean: Tensor, spread: Tensor) -> None:
         super().__init__()

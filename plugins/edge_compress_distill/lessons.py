@@ -53,7 +53,7 @@ def teach(
     Raises InvalidData where there is too little to learn from, ValueError where time is too short or training diverges.
     """
     samples = room.samples(course.batch)
-    _refuse_few(samples, wish, interface)
+    _refuse_few(samples, wish.least_samples)
     cost = wish.architecture.cost(interface.task, wish.width)
     epochs = course.epochs if course.epochs >= 0 else affordable(context, samples, cost, room.macs)
     student = _enrol(interface, wish, room, context.seed)
@@ -81,20 +81,19 @@ def affordable(context: Lender, samples: int, cost: Cost, teacher_macs: float) -
     return round(min(_MOST_EPOCHS, max(0.01, seen / samples)), 2)
 
 
-def _refuse_few(samples: int, wish: Wish, interface: Interface) -> None:
-    if samples < wish.least_samples:
-        raise InvalidData.at(
-            "spec.data.training", f"{samples} samples", f"at least {wish.least_samples} for a network that begins from nothing",
-            "give more (labels are not needed), or prune the model instead",
-        )  # fmt: skip
+def _refuse_few(samples: int, least: int) -> None:
+    if samples < least:
+        expected = f"at least {least} for a network that begins from nothing"
+        do = "give more (labels are not needed), or prune the model instead"
+        raise InvalidData.at("spec.data.training", f"{samples} samples", expected, do)
 
 
 def _enrol(interface: Interface, wish: Wish, room: Classroom, seed: int) -> fx.GraphModule:
     """The fresh student under the user's interface."""
-    inputs, (answer,) = room.look(), read_answers(room.answers())
+    inputs, (answer,) = room.look, read_answers(room.answers)
     first: list[nn.Module] = [ChannelsFirst()] if interface.channels_last else []
     network = wish.architecture.build(interface.task, wish.width, seed)
-    parts = [*first, Scale(_factors(inputs, interface.channels_last)), network, *_ending(answer, room.answers()[0], room.last)]
+    parts = [*first, Scale(_factors(inputs, interface.channels_last)), network, *_ending(answer, room.answers[0], room.last)]
     return traced(nn.Sequential(*parts))
 
 
@@ -122,7 +121,7 @@ _LAST: dict[str, type[nn.Module]] = {"Sigmoid": nn.Sigmoid, "Tanh": nn.Tanh}
 def _features(student: fx.GraphModule, kind: str, room: Classroom, seed: int) -> tuple[str, ...]:
     if kind == "none":
         return ()
-    inputs = [room.look()[:1]]
+    inputs = [room.look[:1]]
     return match(student, kind, teachers_maps(room.teacher, inputs), students_maps(student, inputs), seed)
 
 
@@ -134,7 +133,7 @@ def _account(wish: Wish, cost: Cost, trained: Trained, epochs: float, samples: i
 
 def _hold(student: fx.GraphModule, made: onnx.ModelProto, room: Classroom) -> None:
     """Raises ValueError where what is written does not answer as what was trained."""
-    inputs = room.look()[: room.fixed or 16]
+    inputs = room.look[: room.fixed or 16]
     with torch.no_grad():
         want = student.eval()(inputs)
     (got,), _ = Teacher(made).answer([inputs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,8 @@ class InvertedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The body, beside what came in where that has the same shape."""
-        return x + self.body(x) if self.residual else self.body(x)
+        made: Tensor = self.body(x)
+        return x + made if self.residual else made
 
 
 class ShuffledBlock(nn.Module):
@@ -71,7 +72,8 @@ class ShuffledBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One half by the main branch, the other beside it, shuffled."""
-        return self.join(self.left(x), self.main(self.right(x)))
+        made: Tensor = self.join(self.left(x), self.main(self.right(x)))
+        return made
 
 
 class Half(nn.Module):
@@ -131,20 +133,20 @@ class RepBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The sum of the branches, then ReLU."""
         made = self.three(x) + self.one(x)
-        return self.active(made if self.none is None else made + self.none(x))
+        active: Tensor = self.active(made if self.none is None else made + self.none(x))
+        return active
 
     def deployed(self) -> nn.Module:
         """One convolution and ReLU that answer as this does in eval mode."""
-        (three, norm), (one, other) = self.three, self.one
-        kernels = [_scaled(three.weight, norm), _scaled(nn.functional.pad(one.weight, (1, 1, 1, 1)), other)]
+        three: Any = self.three[0]
+        wide = nn.functional.pad(cast(Tensor, self.one[0].weight), (1, 1, 1, 1))
+        kernels = [_scaled(three.weight, self.three[1]), _scaled(wide, self.one[1])]
         if self.none is not None:
-            same = torch.zeros_like(three.weight)
-            nn.init.dirac_(same)
-            kernels.append(_scaled(same, self.none))
-        merged = nn.Conv2d(three.in_channels, three.out_channels, 3, three.stride, 1)
+            kernels.append(_scaled(nn.init.dirac_(torch.zeros_like(three.weight)), self.none))
+        merged: Any = nn.Conv2d(three.in_channels, three.out_channels, 3, three.stride, 1)
         with torch.no_grad():
-            merged.weight.copy_(sum(weight for weight, _ in kernels))
-            merged.bias.copy_(sum(bias for _, bias in kernels))
+            merged.weight.copy_(torch.stack([weight for weight, _ in kernels]).sum(0))
+            merged.bias.copy_(torch.stack([bias for _, bias in kernels]).sum(0))
         return nn.Sequential(merged, nn.ReLU())
 
 

@@ -53,7 +53,7 @@ def explained(model: onnx.ModelProto, made: onnx.ModelProto, samples: Any) -> fl
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_it_learns_what_the_teacher_answers_in_either_layout_and_any_range(tmp_path: Path, layout: str) -> None:
-    model, samples = teacher(layout=layout), images(256, layout=layout, scale=255.0)
+    model, samples = teacher(layout=layout, size=8), images(192, layout=layout, size=8, scale=255.0)
     made, context = taught(model, samples, tmp_path)
     assert list(made.graph.input) == list(model.graph.input)
     assert list(made.graph.output) == list(model.graph.output)
@@ -120,7 +120,7 @@ def test_inner_maps_change_what_is_learnt_and_leave_no_trace(tmp_path: Path, mat
 
 
 def test_labels_count_where_they_are_asked_for(tmp_path: Path) -> None:
-    model, samples = teacher(), images(128)
+    model, samples = teacher(size=8), images(128, size=8)
     wrong = Lesson(model, samples, tmp_path, np.full(128, 2))
     made = DistilStudent().apply(model, StudentParams(**{**QUICK, "label_weight": 1.0}), wrong)
     assert float((run_onnx(made, {"image": samples})[0].argmax(1) == 2).mean()) > 0.6
