@@ -26,8 +26,9 @@ def tiles(result: Entry, original: Entry) -> Markup:
 
 
 def _bytes(term: str, key: str, result: Entry, original: Entry, limit: float | None) -> Markup:
-    asked = f"limit {figures.size(limit)}" if limit is not None else ""
-    return _tile(term, figures.size(result.get(key)), _share(result.get(key), original.get(key), figures.size), asked)
+    value = result.get(key)
+    asked = _limit(f"limit {figures.size(limit)}", value, limit)
+    return _tile(term, figures.size(value), _share(value, original.get(key), figures.size), asked)
 
 
 def _download(result: Entry, original: Entry) -> Markup:
@@ -43,13 +44,13 @@ def _latency(own: Entry, base: Entry, limit: float | None) -> Markup:
         beside = _bar(
             ratio, f"{figures.ratio(ratio)} the original's {figures.milliseconds(base.get('p50'))}, {tail}".rstrip(", ")
         )
-    asked = f"limit for p95 {figures.milliseconds(limit)}" if limit is not None else ""
+    asked = _limit(f"limit for p95 {figures.milliseconds(limit)}", p95, limit)
     return _tile("Latency", figures.milliseconds(own.get("p50")), beside, asked)
 
 
 def _quality(quality: Entry, most: float | None) -> Markup:
     metric = str(quality.get("metric") or "quality")
-    asked = f"may lose {figures.drop(metric, most).lstrip('−')}" if most else ""
+    asked = _limit(f"may lose {figures.drop(metric, most).lstrip('−')}", quality.get("drop"), most)
     return _tile(metric, figures.quality(metric, quality.get("value")), tag("small", _against(metric, quality)), asked)
 
 
@@ -71,8 +72,16 @@ def _energy(own: Entry, base: Entry) -> Markup | None:
     return _tile(f"Energy{source}", figures.millijoules(own["value"]), beside)
 
 
-def _tile(term: str, value: str, beside: Markup | None, asked: str = "") -> Markup:
-    return tag("div", tag("dt", term), tag("dd", tag("b", value), beside, tag("small", asked) if asked else None))
+def _limit(said: str, value: float | None, limit: float | None) -> Markup | None:
+    """What was asked for, and whether it is missed."""
+    if limit is None:
+        return None
+    missed = value is not None and value > limit
+    return tag("small", f"✕ {said}" if missed else said, class_="bad" if missed else None)
+
+
+def _tile(term: str, value: str, beside: Markup | None, asked: Markup | None = None) -> Markup:
+    return tag("div", tag("dt", term), tag("dd", tag("b", value), beside, asked))
 
 
 def _share(value: float | None, base: float | None, write: Callable[[float], str]) -> Markup | None:
