@@ -1,6 +1,7 @@
 """First-party plugin: quantisation after training. Uses only the public plugin API.
 
 quantize.static   weights and activations in int8, ranges measured beforehand
+quantize.qat      the same, trained with the original as teacher
 quantize.dynamic  weights in int8, activations measured while running
 quantize.float16  half precision
 quantize.weights  weights stored in 8 or 4 bits, float arithmetic
@@ -22,6 +23,7 @@ from edge_compress.plugin import Strategy, hookimpl
 from edge_compress_quantize.blocks import QuantizeBlocks
 from edge_compress_quantize.dynamic import QuantizeDynamic
 from edge_compress_quantize.float16 import QuantizeFloat16
+from edge_compress_quantize.qat import QuantizeQat
 from edge_compress_quantize.static import QuantizeStatic
 from edge_compress_quantize.weights import QuantizeWeights
 
@@ -29,4 +31,5 @@ from edge_compress_quantize.weights import QuantizeWeights
 @hookimpl
 def edge_compress_register_strategies() -> Sequence[Strategy[Any]]:
     """The strategies above."""
-    return [QuantizeStatic(), QuantizeDynamic(), QuantizeFloat16(), QuantizeWeights(), QuantizeBlocks()]
+    cheap = [QuantizeStatic(), QuantizeDynamic(), QuantizeFloat16(), QuantizeWeights(), QuantizeBlocks()]
+    return [*cheap, QuantizeQat()]

@@ -16,6 +16,7 @@ from edge_compress_quantize.progress import Progress
 from edge_compress_quantize.ranges import RangeSettings, Statistics
 from edge_compress_quantize.reference import Goal, Reference
 from edge_compress_quantize.refine import refine
+from edge_compress_quantize.spending import spend
 from edge_compress_quantize.wiring import Wiring, known_names
 
 if TYPE_CHECKING:
@@ -25,24 +26,40 @@ _WORTH_STORING = 1024
 """values; smaller tensors without an integer kernel stay float"""
 _MOMENT_SAMPLES = 128
 """calibration samples that moments are taken over"""
+_HARM_SAMPLES = 64
+"""calibration samples that the harm of noise on weights is measured with"""
 
 
 def convert(model: onnx.ModelProto, params: StaticParams, context: Context) -> onnx.ModelProto:
     """A new model in integers. Raises ValueError as ``QuantizeStatic.apply`` says."""
-    exclude = known_names(model, params.exclude)
     progress = Progress(context)
+    assembly = assembled(model, params, context, progress)
+    choice = _repaired(assembly, params, context, progress) if params.mixed else mixed.Choice()
+    return written(assembly, model, choice, rest=params.rest)
+
+
+def assembled(model: onnx.ModelProto, params: StaticParams, context: Context, progress: Progress) -> Assembly:
+    """The folded model with its ranges, integers and biases, before any layer is kept higher. Raises as ``convert``."""
+    exclude = known_names(model, params.exclude)
     folded = canonical(model, context.scratch)
     if params.smooth:
         _smoothed(folded, params, context)
     if params.equalize or (params.equalize is None and not params.per_channel):
         _equalized(folded, params, context)
     assembly = _measured(folded, exclude, params, context, progress)
+    if params.rate is not None:
+        spend(assembly, params.rate, context, samples=min(params.samples, _HARM_SAMPLES), progress=progress.phase(0.15))
     _refined(assembly, params, context, progress)
-    choice = _repaired(assembly, params, context, progress) if params.mixed else mixed.Choice()
+    return assembly
+
+
+def written(assembly: Assembly, model: onnx.ModelProto, choice: mixed.Choice, *, rest: str) -> onnx.ModelProto:
+    """The assembly in integers under the interface of ``model``; weights without an integer kernel stored in 8 bits where
+    ``rest`` is "int8"."""
     made = assembly.build(choice.floats, choice.wide)
-    if params.rest == "int8":
-        rest = storage.StorageSettings(least_values=_WORTH_STORING)
-        storage.store(made.graph, Wiring(made.graph), rest, exclude | choice.floats)
+    if rest == "int8":
+        settings = storage.StorageSettings(least_values=_WORTH_STORING)
+        storage.store(made.graph, Wiring(made.graph), settings, assembly.exclude | choice.floats)
     restore_interface(made, model)
     return made
 
@@ -83,12 +100,13 @@ def _measured(
 
 def _refined(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> None:
     """Better integers and biases, where they are asked for or few bits make them worth it."""
-    few = params.bits < 8
+    few = params.bits < 8 or params.rate is not None
     compensate = params.rounding == "compensated" or (params.rounding == "auto" and few)
     correct = few or not params.per_channel if params.correct_bias is None else params.correct_bias
     if compensate or correct:
         samples = min(params.samples, _MOMENT_SAMPLES)
-        refine(assembly, context, samples=samples, compensate=compensate, correct=correct, progress=progress.phase(0.3))
+        spent, said = params.rate is not None, progress.phase(0.3)
+        refine(assembly, context, samples=samples, compensate=compensate, correct=correct, progress=said, together=spent)
 
 
 def _repaired(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> mixed.Choice:

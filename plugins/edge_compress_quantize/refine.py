@@ -29,8 +29,10 @@ def refine(
     compensate: bool,
     correct: bool,
     progress: Callable[[float, str], None],
+    together: bool = False,
 ) -> None:
-    """Give ``assembly`` its better kernels (``compensate``) and corrected biases (``correct``)."""
+    """Give ``assembly`` its better kernels (``compensate``) and corrected biases (``correct``). ``together``: the scales of
+    a tensor keep their ratios, which were chosen for what they cost on the wire."""
     placed = assembly.placed()
     nearest = assembly.kernels_for(placed, assembly.grids(placed))
     read = [layer.weight for layer in assembly.layers]
@@ -39,15 +41,15 @@ def refine(
         kernel = assembly.kernels.get(layer.weight, nearest[layer.weight])
         corrected = correct and layer.node.op_type != "MatMul"
         if compensate and alone:
-            kernel = _compensated(layer, kernel, moments.trusted(about_mean=corrected))
+            kernel = _compensated(layer, kernel, moments.trusted(about_mean=corrected), together)
         assembly.kernels[layer.weight] = kernel
         if corrected:
             assembly.biases[layer.key] = _corrected(layer, kernel, moments)
 
 
-def _compensated(layer: Layer, kernel: Kernel, second: Array) -> Kernel:
+def _compensated(layer: Layer, kernel: Kernel, second: Array, together: bool) -> Kernel:
     rows = layer.rows(layer.found.weights)
-    integers, grid = compensated(rows, kernel.grid, second)
+    integers, grid = compensated(rows, kernel.grid, second, together=together)
     return Kernel(grid, layer.from_rows(integers))
 
 

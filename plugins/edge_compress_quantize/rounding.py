@@ -28,10 +28,13 @@ _DAMPING = 0.01
 """of the mean diagonal, added to it: directions that the samples did not show are not free"""
 
 
-def compensated(weights: Array, grid: Grid, second: Array, least: Array | None = None) -> tuple[Array, Grid]:
+def compensated(
+    weights: Array, grid: Grid, second: Array, least: Array | None = None, *, together: bool = False
+) -> tuple[Array, Grid]:
     """Integers of ``weights`` (groups, channels, K) and the grid with refitted scales, one a channel or one for all.
 
     ``grid`` has the scales to start from, ``second`` (groups, K, K) the second moment, ``least`` the smallest scales allowed.
+    ``together``: all scales of a tensor change by one factor, so that equal ones stay equal.
     """
     weights = weights.astype(np.float64)
     damped = _damped(second)
@@ -41,7 +44,7 @@ def compensated(weights: Array, grid: Grid, second: Array, least: Array | None =
     steps = np.clip(np.rint(weights / scale), low, high)
     for _ in range(_REFITS):
         steps = _descended(weights, steps, scale, damped, (low, high))
-        grid = _refitted(grid, weights, steps, damped, least)
+        grid = _rescaled(grid, weights, steps * scale, damped) if together else _refitted(grid, weights, steps, damped, least)
         scale = _scales(grid, weights.shape)
     steps = _descended(weights, steps, scale, damped, (low, high))
     return (steps + zero).astype(grid.zero_point.dtype), grid
@@ -95,6 +98,14 @@ def _refitted(grid: Grid, weights: Array, steps: Array, second: Array, least: Ar
     if least is not None:
         scale = np.maximum(scale, least.max() if grid.axis is None else least)
     return replace(grid, scale=np.asarray(scale, np.float32))
+
+
+def _rescaled(grid: Grid, weights: Array, values: Array, second: Array) -> Grid:
+    """The one factor for all scales with the least error, for weights that stand for ``values``; 1 where that is nothing."""
+    spread = np.matmul(values, second)
+    along, size = float((spread * weights).sum()), float((spread * values).sum())
+    factor = along / size if size > 0 and along > 0 else 1.0
+    return replace(grid, scale=np.asarray(grid.scale * np.float32(factor), np.float32))
 
 
 def _scales(grid: Grid, shape: tuple[int, ...]) -> Array:

@@ -20,7 +20,8 @@ FACTS = ModelFacts("0" * 64, 1000, 17, (), (), ops={"Conv": 1, "MatMul": 1}, wei
 
 def test_the_names_are_those_of_the_contract() -> None:
     names = {strategy.name for strategy in edge_compress_quantize.edge_compress_register_strategies()}
-    assert names == {"quantize.static", "quantize.dynamic", "quantize.float16", "quantize.weights", "quantize.blocks"}
+    cheap = {"quantize.static", "quantize.dynamic", "quantize.float16", "quantize.weights", "quantize.blocks"}
+    assert names == {*cheap, "quantize.qat"}
 
 
 def test_listing_strategies_loads_no_heavy_library() -> None:
