@@ -17,7 +17,7 @@ from torch import Tensor
 from edge_compress.graph.batch import Batch
 from edge_compress.graph.bridge import to_onnx, to_torch
 from edge_compress.graph.bridge.teacher import Teacher
-from edge_compress.graph.bridge.training import Lender, Limit
+from edge_compress.graph.bridge.training import Lender, Limit, held_out
 
 _LOOKED_AT = 512
 _AT_ONCE = 64
@@ -66,8 +66,8 @@ class Classroom:
 
     @functools.cached_property
     def look(self) -> Tensor:
-        """Up to 512 calibration samples as one tensor."""
-        batches = self.calibration(_AT_ONCE, _LOOKED_AT)
+        """Up to 512 calibration samples as one tensor; fewer where they are large."""
+        batches = held_out(self, _AT_ONCE, _LOOKED_AT)
         return torch.cat([torch.from_numpy(np.array(next(iter(item.inputs.values())))) for item in batches])
 
     @functools.cached_property

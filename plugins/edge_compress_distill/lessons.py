@@ -15,10 +15,10 @@ from torch import Tensor, fx, nn
 
 from edge_compress.graph.bridge import to_onnx
 from edge_compress.graph.bridge.answers import Answer, read_answers
-from edge_compress.graph.bridge.pace import nominal_speed
+from edge_compress.graph.bridge.pace import batch_within, nominal_speed
 from edge_compress.graph.bridge.teacher import Teacher
-from edge_compress.graph.bridge.training import Course, Lender, Trained, fine_tune
-from edge_compress.plugin import Architecture, Cost, InvalidData
+from edge_compress.graph.bridge.training import Course, Trained, fine_tune
+from edge_compress.plugin import Architecture, Context, Cost, InvalidData
 from edge_compress_distill.classroom import Classroom
 from edge_compress_distill.graphs import ChannelsFirst, Scale, Spread, deployed, traced
 from edge_compress_distill.matching import match, students_maps, teachers_maps, unmatch
@@ -46,7 +46,7 @@ class Wish:
 
 
 def teach(
-    model: onnx.ModelProto, interface: Interface, wish: Wish, course: Course, context: Lender, room: Classroom
+    model: onnx.ModelProto, interface: Interface, wish: Wish, course: Course, context: Context, room: Classroom
 ) -> onnx.ModelProto:
     """The trained student as ONNX. ``course.epochs`` below 0: as many as the step's time allows.
 
@@ -58,7 +58,8 @@ def teach(
     epochs = course.epochs if course.epochs >= 0 else affordable(context, samples, cost, room.macs)
     student = _enrol(interface, wish, room, context.seed)
     features = _features(student, wish.matching, room, context.seed)
-    trained = fine_tune(student, room.teacher, room, replace(course, epochs=epochs, features=features))
+    batch = batch_within(context.limits.memory_bytes, course.batch, student, [room.look[:4]])
+    trained = fine_tune(student, room.teacher, room, replace(course, epochs=epochs, batch=batch, features=features))
     unmatch(student)
     context.log(_account(wish, cost, trained, epochs, samples))
     made = to_onnx(deployed(student), model)
@@ -66,7 +67,7 @@ def teach(
     return made
 
 
-def affordable(context: Lender, samples: int, cost: Cost, teacher_macs: float) -> float:
+def affordable(context: Context, samples: int, cost: Cost, teacher_macs: float) -> float:
     """Passes over the samples that the step's time pays for at a nominal speed, which no clock changes; hundredths.
 
     Raises ValueError where that is next to nothing.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 _SPLITTING = 0.15
 """share of the step that splitting is in its progress"""
-_BATCHES = 4
-"""of 64 calibration samples that statistics are taken from"""
+_LOOKED_AT, _AT_ONCE = 256, 32
+"""calibration samples that statistics are taken from, and how many of them go through the model together"""
 
 
 @dataclass(frozen=True)
@@ -105,16 +104,17 @@ class LowRankDistil(Strategy[DistilParams]):
 
 def _trained(imported: Imported, thin: onnx.ModelProto, params: DistilParams, context: Context) -> Trained:
     from edge_compress.graph.bridge.norms import fold, unfold
+    from edge_compress.graph.bridge.pace import batch_within
     from edge_compress.graph.bridge.teacher import Teacher
-    from edge_compress.graph.bridge.training import Course, fine_tune
+    from edge_compress.graph.bridge.training import Course, fine_tune, held_out
 
     original = context.teacher()
     teacher = Teacher(original)
-    unfold(imported.module, [teacher.tensors(item.inputs) for item in islice(context.calibration(64), _BATCHES)])
-    epochs = _affordable(original, thin, params.batch, context) if params.epochs is None else params.epochs
-    course = Course(
-        epochs, params.batch, params.lr, temperature=params.temperature, label_weight=params.label_weight, recalibrate=True
-    )
+    seen = [teacher.tensors(item.inputs) for item in held_out(context, _AT_ONCE, _LOOKED_AT)]
+    unfold(imported.module, seen)
+    batch = batch_within(context.limits.memory_bytes, params.batch, imported.module, [item[:4] for item in seen[0]])
+    epochs = _affordable(original, thin, batch, context) if params.epochs is None else params.epochs
+    course = Course(epochs, batch, params.lr, temperature=params.temperature, label_weight=params.label_weight, recalibrate=True)
     trained = fine_tune(imported.module, original, context, course, span=(_SPLITTING, 1.0))
     fold(imported.module)
     return trained
