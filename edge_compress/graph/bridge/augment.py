@@ -5,7 +5,7 @@ Whether the inputs are images at all is read from their shapes. Draws come from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,18 +43,22 @@ class Variety:
         return x
 
 
-def find_variety(teacher: Teacher, answers: Sequence[Answer], inputs: Sequence[Tensor]) -> Variety:
+def find_variety(teacher: Teacher, answers: Sequence[Answer], batches: Sequence[Sequence[Tensor]]) -> Variety:
     """What the teacher lets pass on these samples; nothing for models with several inputs or without decisions to compare."""
-    axes = image_axes(tuple(inputs[0].shape)) if len(inputs) == 1 and inputs[0].is_floating_point() else None
+    first = batches[0]
+    axes = image_axes(tuple(first[0].shape)) if len(first) == 1 and first[0].is_floating_point() else None
     if axes is None or any(item.kind == "values" for item in answers):
         return Variety()
-    plain, _ = teacher.answer(inputs)
+    images = [batch[0] for batch in batches]
 
-    def survives(changed: Tensor) -> bool:
-        return agreement(answers, teacher.answer([changed])[0], plain) >= SAME_ENOUGH
+    def told(changed: Iterable[Tensor]) -> list[Tensor]:
+        rows = [teacher.answer([batch])[0] for batch in changed]
+        return [torch.cat(parts) for parts in zip(*rows, strict=True)]
 
-    random = np.random.default_rng(0)
-    return Variety(axes, survives(inputs[0].flip(axes[1])), survives(_moved(inputs[0], axes, random)))
+    plain, random = told(images), np.random.default_rng(0)
+    mirrored = told(batch.flip(axes[1]) for batch in images)
+    moved = told(_moved(batch, axes, random) for batch in images)
+    return Variety(axes, *(agreement(answers, item, plain) >= SAME_ENOUGH for item in (mirrored, moved)))
 
 
 def image_axes(shape: Sequence[int]) -> tuple[int, int] | None:

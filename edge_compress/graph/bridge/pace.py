@@ -5,7 +5,7 @@ The speed depends on the kind of processor alone, never on a clock. ``training``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,11 +25,14 @@ _FOR_ACTIVATIONS = 0.4
 """share of a step's memory for what training keeps of a batch; the rest is for torch, weights, gradients and the teacher"""
 _KEPT_TWICE = 2
 """gradients are as large as what they are of"""
+_HELD_BYTES = 128 * 2**20
+"""calibration samples that are kept in memory take so much at most"""
+_FEWEST_HELD = 16
 
 
 def bfloat16_here() -> bool:
     """Whether the processor multiplies bfloat16 itself; where it only imitates it, float32 is faster."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16") or known.get("bf16"))
 
 
@@ -51,6 +54,12 @@ def batch_within(memory_bytes: int, wanted: int, module: nn.Module, inputs: Sequ
     """The largest batch up to ``wanted`` whose training fits ``memory_bytes`` of a step, from 4. ``inputs``: a few samples."""
     one = _KEPT_TWICE * _activation_bytes(module, inputs) / max(1, len(inputs[0]))
     return max(min(4, wanted), min(wanted, int(memory_bytes * _FOR_ACTIVATIONS / max(1.0, one))))
+
+
+def samples_within(inputs: Mapping[str, Any], wanted: int) -> int:
+    """How many samples up to ``wanted`` may be kept in memory at once, from 16. ``inputs``: arrays of a few of them by name."""
+    one = sum(item.nbytes for item in inputs.values()) / max(1, len(next(iter(inputs.values()))))
+    return min(wanted, max(_FEWEST_HELD, int(_HELD_BYTES / max(1.0, one))))
 
 
 def _activation_bytes(module: nn.Module, inputs: Sequence[Tensor]) -> int:

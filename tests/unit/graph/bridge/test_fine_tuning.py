@@ -157,9 +157,9 @@ def test_the_teacher_says_whether_mirror_images_are_the_same(mirrored):
     images[:32, :, :, :8] += 1
     images[32:, :, :, 8:] += 1
     teacher = Teacher(model)
-    inputs = [torch.from_numpy(images)]
-    answers = read_answers(teacher.answer(inputs)[0])
-    assert find_variety(teacher, answers, inputs).mirror is mirrored
+    answers = read_answers(teacher.answer([torch.from_numpy(images)])[0])
+    batches = [[part] for part in torch.from_numpy(images).split(24)]
+    assert find_variety(teacher, answers, batches).mirror is mirrored
 
 
 def test_mixtures_lie_between_samples():

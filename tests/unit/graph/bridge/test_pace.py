@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edge_compress.graph.bridge.pace import batch_within, epochs_within, nominal_speed
+from edge_compress.graph.bridge.pace import batch_within, epochs_within, nominal_speed, samples_within
 
 
 def epochs(seconds: float, *, threads: int = 1, samples: int = 10_000, student: float = 4e7, teacher: float = 4e7) -> float:
@@ -41,3 +42,11 @@ def test_a_batch_is_what_the_memory_bears() -> None:
     assert batch_within(int(one * 10 / 0.4) + 1, 64, layer, samples) == 10
     assert batch_within(1, 64, layer, samples) == 4
     assert batch_within(1, 2, layer, samples) == 2
+
+
+def test_large_samples_are_held_by_the_dozen_and_small_ones_all():
+    small, large = ({"x": np.zeros((2, 3, side, side), np.float32)} for side in (32, 640))
+    assert samples_within(small, 512) == 512
+    assert samples_within(large, 512) == 2**27 // (3 * 640 * 640 * 4)
+    assert samples_within({"x": np.zeros((1, 3, 4096, 4096), np.int8)}, 512) == 16
+    assert samples_within(large, 9) == 9
