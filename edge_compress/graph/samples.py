@@ -101,6 +101,11 @@ class Samples:
             yield self._from_columns(_exchange(waiting, chunk, random))
         yield from self._drain(waiting, size, random)
 
+    @property
+    def well_shuffled(self) -> bool:
+        """Whether ``shuffled`` draws from the whole file and leaves no sample out, so that its beginning stands for all of it."""
+        return self._window_rows() >= self.rows and not self.fixed_batch
+
     def _drain(self, waiting: list[Array], size: int, random: np.random.Generator) -> Iterator[Batch]:
         order = random.permutation(len(waiting[0]))
         for start in range(0, len(order), size):

@@ -28,6 +28,8 @@ from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machi
 
 _BATCH_BYTES = 64 * 2**20
 _FULLY_MEASURED_WHEN_NONE_FITS = 3
+_MANY_SAMPLES = 2000
+"""from which on the quality of a candidate that has clearly lost is not measured to the end"""
 _OVERRUN, _OVERRUN_SECONDS = 1.25, 30.0
 """a training that takes this many times its seconds, and this many more, is stopped"""
 ORIGINAL = Candidate(())
@@ -247,12 +249,14 @@ class CandidateRunner:
         plugin = self._registry.plugin_of("quality metric", self._metric)
         baseline = sha256 if reference is None or self._baseline is None else self._baseline.sha256
         companions = len(self.facts.outputs) > 1 and baseline != sha256
+        stop_at = None if reference is None or sha256 == baseline else self._worst_allowed(reference, metric.higher_is_better)
         record = next(item for item in self._registry.records if item.name == plugin)
         decides = {
             "artifact": sha256,
             "reference": baseline if metric.needs_reference or companions else "",
             "metric": [self._metric, record.distribution, record.version],
             "one_by_one": batch_size == 1,
+            **({} if stop_at is None else {"stop_at": stop_at}),
             **self._data_key(self._role),
             **self._target_key(),
         }
@@ -263,6 +267,7 @@ class CandidateRunner:
             "artifact": self._path(sha256),
             "reference": self._path(baseline),
             "companions": companions,
+            "stop_at": stop_at,
             "samples": self._source(self._role),
             "batch_size": batch_size,
             "count": self._samples,
@@ -274,6 +279,13 @@ class CandidateRunner:
         before = value["value"] if reference is None else reference.value
         drop = before - value["value"] if metric.higher_is_better else value["value"] - before
         return Quality(self._metric, before, value["value"], drop, value["samples"], (low, high))
+
+    def _worst_allowed(self, reference: Quality, higher_is_better: bool) -> float | None:
+        """The metric's value below which a candidate has lost, where there are so many samples that it is worth to stop there."""
+        if self._samples < _MANY_SAMPLES:
+            return None
+        drop = self._request.model.spec.quality.max_drop
+        return reference.value - drop if higher_is_better else reference.value + drop
 
     def _latencies(self, digests: Sequence[str], run: Run) -> dict[str, Latency]:
         """Time artifacts together with the original; those timed before under the same settings are not timed again."""

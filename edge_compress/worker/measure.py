@@ -8,6 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +17,40 @@ import numpy as np
 from edge_compress.errors import StepFailed
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.registry import Registry
+from edge_compress.plugin.strategy import Batch
 from edge_compress.plugin.target import Runner
 from edge_compress.worker.frame import DataSource, Frame
 from edge_compress.worker.outputs import Companions, with_rows
 
 _BURST_SECONDS = 0.02
 _BOOTSTRAPS = 200
+_FIRST_LOOK = 512
+"""samples after which a lost candidate may be given up; then after twice as many, and so on"""
+_SURE = 3.3
+"""standard errors"""
 
 
 def quality(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     """The metric's value over the evaluation samples with its 95% interval. Raises StepFailed where an output has nothing to do
-    with the original's, whichever of them the metric looks at."""
-    registry = Registry.load(only=arguments["plugins"], strict=True)
-    metric = registry.quality_metric(arguments["metric"])
-    target = registry.target(arguments["target"])
-    runner = target.open(Path(arguments["artifact"]), threads=1)
-    compared = metric.needs_reference or arguments["companions"]
-    reference = target.open(Path(arguments["reference"]), threads=1) if compared else None
-    samples = DataSource.read(arguments["samples"]).open()
-    total = arguments["count"]
-    rows, done = [], 0
-    companions, chosen = Companions(), None
-    for batch in samples.batches(arguments["batch_size"]):
-        outputs = runner.run(batch.inputs)
-        _refuse_nan(outputs)
-        wanted = reference.run(batch.inputs) if reference else None
-        if wanted is not None:
-            companions.see(outputs, wanted)
-        chosen = chosen or with_rows(outputs, len(batch))
-        theirs = None if wanted is None else [wanted[at] for at in chosen]
-        scored = np.asarray(metric.rows([outputs[at] for at in chosen], batch.labels, theirs), dtype=np.float64)
-        rows.append(_finite(scored, metric.name))
+    with the original's, whichever of them the metric looks at.
+
+    With ``stop_at``, a value that the metric is to reach, samples come in random order and no more are looked at once it is clear
+    that it will not.
+    """
+    judge = _Judge.open(arguments)
+    metric, samples = judge.metric, DataSource.read(arguments["samples"]).open()
+    stop_at = arguments["stop_at"] if _is_mean(metric) and samples.well_shuffled else None
+    size, total = arguments["batch_size"], max(arguments["count"], 1)
+    rows, done, look = [], 0, _FIRST_LOOK
+    for batch in samples.batches(size) if stop_at is None else samples.shuffled(size, seed=0, epoch=0):
+        rows.append(judge.rows(batch))
         done += len(batch)
-        frame.reporter.progress(done / max(total, 1), f"{done} of {total} samples")
-    companions.refuse_strangers()
+        frame.reporter.progress(done / total, f"{done} of {total} samples")
+        if stop_at is not None and done >= look:
+            look *= 2
+            if out_of_reach(metric, np.concatenate(rows), stop_at):
+                break
+    judge.companions.refuse_strangers()
     everything = np.concatenate(rows)
     value = metric.reduce(everything)
     if not math.isfinite(value):
@@ -57,14 +58,60 @@ def quality(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     return {"value": value, "samples": len(everything), "confidence95": interval(metric, everything, value)}
 
 
-def interval(metric: QualityMetric, rows: np.ndarray[Any, Any], value: float) -> tuple[float, float]:
-    """95% interval of a metric's value: Wilson (1927) for shares of right answers, normal for other means, else bootstrap."""
+@dataclass
+class _Judge:
+    """An artifact, a metric, and the original where either is held against it."""
+
+    metric: QualityMetric
+    runner: Runner
+    reference: Runner | None
+    companions: Companions
+    chosen: Sequence[int] | None = None
+    """outputs with a row for each sample, which are all that the metric sees"""
+
+    @staticmethod
+    def open(arguments: Mapping[str, Any]) -> _Judge:
+        registry = Registry.load(only=arguments["plugins"], strict=True)
+        metric, target = registry.quality_metric(arguments["metric"]), registry.target(arguments["target"])
+        runner = target.open(Path(arguments["artifact"]), threads=1)
+        compared = metric.needs_reference or arguments["companions"]
+        reference = target.open(Path(arguments["reference"]), threads=1) if compared else None
+        return _Judge(metric, runner, reference, Companions())
+
+    def rows(self, batch: Batch) -> np.ndarray[Any, Any]:
+        """What the metric says of each sample."""
+        outputs = self.runner.run(batch.inputs)
+        _refuse_nan(outputs)
+        wanted = self.reference.run(batch.inputs) if self.reference else None
+        if wanted is not None:
+            self.companions.see(outputs, wanted)
+        self.chosen = self.chosen or with_rows(outputs, len(batch))
+        theirs = None if wanted is None else [wanted[at] for at in self.chosen]
+        scored = self.metric.rows([outputs[at] for at in self.chosen], batch.labels, theirs)
+        return _finite(np.asarray(scored, dtype=np.float64), self.metric.name)
+
+
+def out_of_reach(metric: QualityMetric, rows: np.ndarray[Any, Any], wanted: float) -> bool:
+    """Whether a mean over all samples as good as ``wanted`` is ruled out by the first of them, in random order: a sequential test
+    with a fixed number of looks, each of which errs once in 2,000."""
+    low, high = interval(metric, rows, metric.reduce(rows), _SURE)
+    return high < wanted if metric.higher_is_better else low > wanted
+
+
+def _is_mean(metric: QualityMetric) -> bool:
+    return type(metric).reduce is QualityMetric.reduce
+
+
+def interval(metric: QualityMetric, rows: np.ndarray[Any, Any], value: float, z: float = 1.959964) -> tuple[float, float]:
+    """95% interval of a metric's value: Wilson (1927) for shares of right answers, normal for other means, else bootstrap.
+
+    ``z``: standard errors, for other intervals than that of 95%, where no bootstrap is needed.
+    """
     count = len(rows)
-    if type(metric).reduce is not QualityMetric.reduce:
+    if not _is_mean(metric):
         draw = np.random.default_rng(0)
         values = [metric.reduce(rows[draw.integers(0, count, count)]) for _ in range(_BOOTSTRAPS)]
         return float(np.nanquantile(values, 0.025)), float(np.nanquantile(values, 0.975))
-    z = 1.959964
     if np.isin(rows, (0.0, 1.0)).all():
         centre = (value + z * z / (2 * count)) / (1 + z * z / count)
         half = z / (1 + z * z / count) * math.sqrt(value * (1 - value) / count + z * z / (4 * count * count))

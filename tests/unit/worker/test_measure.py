@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe, parse_resource
+from edge_compress.plugin.registry import Registry
 from edge_compress.plugin.strategy import Limits
 from edge_compress.store.interface import Store
 from edge_compress.worker.engine import Engine, PairRequest
 from edge_compress.worker.frame import Frame, Reporter
 from edge_compress.worker.inputs import model_digest, source
-from edge_compress.worker.measure import latency
+from edge_compress.worker.measure import latency, out_of_reach, quality
 
 
 @pytest.fixture
@@ -154,3 +155,37 @@ def test_a_model_that_the_runtime_does_not_know_is_infeasible_with_the_reason(
     assert outcome.gap is not None
     assert "onnxruntime does not run the original" in outcome.gap
     assert "com.acme:Frob" in outcome.gap
+
+
+def test_a_candidate_that_has_clearly_lost_is_not_measured_to_the_end(
+    digits: Model, make_engine: Callable[..., Engine], store: Store, tmp_path: Path
+) -> None:
+    facts = make_engine().facts(model_digest(digits))
+    path = str(store.blobs.path(facts.sha256))
+    arguments = {
+        "plugins": ["metrics", "onnxruntime"],
+        "target": "onnxruntime",
+        "metric": "top1",
+        "artifact": path,
+        "reference": path,
+        "companions": False,
+        "samples": source(digits, "evaluation", facts, store.blobs),
+        "batch_size": 64,
+        "count": 597,
+    }
+    handle = os.open(tmp_path / "said", os.O_CREAT | os.O_WRONLY)
+    frame = Frame(tmp_path, Reporter(handle), Limits(60.0, 2**30, 1))
+    whole, near, lost = (quality({**arguments, "stop_at": wanted}, frame) for wanted in (None, 0.9, 0.99))
+    os.close(handle)
+    assert (whole["samples"], near["samples"], lost["samples"]) == (597, 597, 512)
+    assert near["value"] == pytest.approx(whole["value"]), "the same samples in another order"
+    assert 0.8 < lost["value"] < 0.97
+
+
+def test_what_may_still_be_reached_is_not_given_up() -> None:
+    top1 = Registry.load(only=["metrics"], strict=True).quality_metric("top1")
+    rows = np.repeat([1.0, 0.0], [440, 72])  # 86%
+    assert not out_of_reach(top1, rows, 0.90)
+    assert out_of_reach(top1, rows, 0.92)
+    few = np.repeat([1.0, 0.0], [55, 9])
+    assert not out_of_reach(top1, few, 0.92), "fewer samples say less"
