@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import platform
 import shutil
 import tempfile
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("--zoo", action="store_true", help="our own small networks instead of the shared models")
     parser.add_argument("--json", type=Path, help="file to write the rows to")
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # what onnxruntime's quantiser remarks on every layer
     name, features = processor()
     dot_product = any("vnni" in item for item in features)
     print(f"{name}: {' '.join(sorted(features)) or 'no AVX2'}; onnxruntime {onnxruntime.__version__}, one thread", flush=True)
