@@ -1,5 +1,7 @@
 """quantize.weights: small weights on disk and on the wire, float arithmetic. For storage limits on devices without integers.
 
+For matrices that onnxruntime multiplies without making them floats again see quantize.blocks.
+
 Symmetric, per output channel (Krishnamoorthi 2018, arXiv:1806.08342, section 3.1.1). Does not apply to models whose weights are
 not float32 or lie in tensors too small to be worth it. Where weights become floats again is a choice between speed and memory
 (see ``storage``).

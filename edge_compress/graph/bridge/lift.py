@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from edge_compress.graph.bridge.parity import run_onnx
 from edge_compress.graph.bridge.replay import TYPES, Replay
 from edge_compress.graph.program import Input, Program, Range, read_program
 from edge_compress.graph.tidy import tidied
+from edge_compress.graph.walk import subgraphs
 
 _MOST_ELEMENTS = 2**28
 """of an input that the model is tried with"""
@@ -72,8 +74,8 @@ def _feeds(program: Program, lengths: Mapping[str, int], seed: int) -> tuple[Ten
 
 def _feed(item: Input, shape: tuple[Any, ...], draw: np.random.Generator) -> Tensor:
     """Normal numbers for floats; zeros and ones for whole numbers, which may be indices."""
-    if item.dtype not in TYPES:
-        raise Unsupported(f"input {item.name!r}: read element type {item.dtype}, expected plain numbers")
+    if item.dtype not in TYPES or TYPES[item.dtype] is torch.bfloat16:
+        raise Unsupported(f"input {item.name!r}: read element type {item.dtype}, expected plain numbers; export it in float32")
     if np.prod(shape, dtype=np.float64) > _MOST_ELEMENTS:
         raise Unsupported(f"input {item.name!r}: read shape {shape}, expected at most {_MOST_ELEMENTS} elements")
     kind = TYPES[item.dtype]
@@ -98,7 +100,7 @@ def _written(module: Replay, program: Program, feeds: tuple[Tensor, ...]) -> onn
     }
     axes = tuple({axis: dims[size] for axis, size in enumerate(item.sizes) if isinstance(size, str)} for item in program.inputs)
     try:
-        return _exported(module, feeds, (axes,), [item.name for item in program.inputs], _outputs(program))
+        return _exported(module, feeds, (axes,), *_placeholders(program))
     except MemoryError:
         raise
     except Exception as error:  # the exporter raises its own, torch's and onnxscript's errors
@@ -125,29 +127,67 @@ def _outputs(program: Program) -> list[str]:
     return names
 
 
+def _placeholders(program: Program) -> tuple[list[str], list[str]]:
+    """Names of inputs and outputs that the exporter gives to nothing else: it does not look whether a wanted one is free."""
+    return [f"input/{index}" for index in range(len(program.inputs))], [
+        f"output/{index}" for index in range(len(program.outputs))
+    ]
+
+
 def _named(made: onnx.ModelProto, program: Program, names: Mapping[str, str]) -> onnx.ModelProto:
-    """The written graph with the archive's names for its tensors, without the exporter's notes."""
+    """The written graph under the program's names for inputs, outputs and tensors, without the exporter's notes."""
     model = tidied(made)
     graph = model.graph
-    if len(graph.input) != len(program.inputs) or len(graph.output) != len(program.outputs):
-        raise Unsupported(f"written as ONNX it has {len(graph.input)} inputs and {len(graph.output)} outputs, expected "
-            f"{len(program.inputs)} and {len(program.outputs)}")  # fmt: skip
-    taken = {item.name for item in (*graph.input, *graph.output)} | {name for node in graph.node for name in node.output}
-    new = {item.name: names[item.name] for item in graph.initializer if item.name in names and names[item.name] not in taken}
-    for tensor in graph.initializer:
-        tensor.name = new.get(tensor.name, tensor.name)
+    found = [item.name for item in graph.input], [item.name for item in graph.output]
+    if found != _placeholders(program):
+        counts = f"{len(graph.input)} inputs and {len(graph.output)} outputs"
+        raise Unsupported(f"written as ONNX it has {counts}, expected {len(program.inputs)} and {len(program.outputs)}")
+    public = dict(zip(found[0] + found[1], [*(item.name for item in program.inputs), *_outputs(program)], strict=True))
+    _rename(graph, _NewNames({"": "", **public}, names, set(public.values())))
+    _strip(graph)
+    model.ClearField("metadata_props")
+    model.producer_version = ""
+    return model
+
+
+@dataclass
+class _NewNames:
+    """Old name -> new one: public names are fixed, tensors get the archive's, others keep theirs where nobody else has it."""
+
+    known: dict[str, str]
+    kept: Mapping[str, str]
+    taken: set[str]
+
+    def __getitem__(self, old: str) -> str:
+        if old not in self.known:
+            wanted = self.kept.get(old, old)
+            while wanted in self.taken:
+                wanted += "_"
+            self.taken.add(wanted)
+            self.known[old] = wanted
+        return self.known[old]
+
+
+def _rename(graph: onnx.GraphProto, names: _NewNames) -> None:
+    """One injective renaming of the graph and of those inside it."""
+    entries: list[Any] = [*graph.input, *graph.output, *graph.initializer]
+    for item in entries:
+        item.name = names[item.name]
     for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    for item in (*graph.input, *graph.output, *graph.initializer):
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+        for body in subgraphs(node):
+            _rename(body, names)
+
+
+def _strip(graph: onnx.GraphProto) -> None:
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
     for field in ("value_info", "metadata_props", "doc_string"):
         graph.ClearField(field)
-    model.ClearField("metadata_props")
-    model.producer_version = ""
-    return model
+    for body in (body for node in graph.node for body in subgraphs(node)):
+        _strip(body)
 
 
 def _hold(model: onnx.ModelProto, program: Program, feeds: tuple[Tensor, ...], want: list[np.ndarray[Any, Any]]) -> None:

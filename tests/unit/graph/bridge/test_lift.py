@@ -45,6 +45,26 @@ def test_a_transformer_takes_any_length(tmp_path: Path) -> None:
         _same(model, module, torch.randint(0, 20, shape))
 
 
+def test_outputs_keep_their_names_whatever_values_inside_are_called(tmp_path: Path) -> None:
+    """The program calls its output what torch calls the first result of another operator when it traces the program again."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.adaptive_max_pool1d(torch.relu(self.norm(x)), 2)
+
+    module = Named().eval()
+    path = save(tmp_path / "n.pt2", module, (torch.randn(2, 10, 8),), {"x": {0: BATCH}})
+    model = lift(path, LIMIT)
+    assert [item.name for item in model.graph.output] == [
+        item.name for item in read_program(read_archive(path, LIMIT).program).outputs
+    ]
+    _same(model, module, torch.randn(3, 10, 8))
+
+
 def test_parts_without_gradients_and_shared_weights(tmp_path: Path) -> None:
     module = Gated().eval()
     model = lift(save(tmp_path / "g.pt2", module, (torch.randn(2, 4),), {"x": {0: BATCH}}), LIMIT)
