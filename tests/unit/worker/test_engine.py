@@ -142,6 +142,25 @@ def test_profiles_share_what_they_have_in_common(
     assert engine.steps.computed - before == 1, "only the question to the plugins differs"
 
 
+def test_unlike_profiles_pay_for_what_is_unlike_only(
+    hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    applied: list[str] = []
+    engine = make_engine(observe=lambda name, outcome, seconds: applied.append(name))
+
+    def cost(**spec: Any) -> int:
+        before = engine.steps.computed
+        engine.run(PairRequest(digits, make_profile("any", **spec), make_recipe("stranger.round", decimals=4)))
+        return engine.steps.computed - before
+
+    cost()
+    assert applied == ["stranger.round"]
+    assert [cost(memory="64Mi"), cost(storage="1Mi"), cost(latency_p95="50ms", rate="5/s")] == [1, 1, 1], "the question alone"
+    assert cost(threads=2) == 6, "the question, the times side by side, and of two files each the memory and the layers' times"
+    assert cost(threads=2, precisions=["fp32"]) == 1
+    assert applied == ["stranger.round"], "no profile makes it anew"
+
+
 def test_what_another_pair_found_is_told_under_the_names_of_this_one(
     hostile_plugin: Path, make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
 ) -> None:
