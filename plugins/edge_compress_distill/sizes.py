@@ -8,7 +8,7 @@ from edge_compress_distill.blocks import DEPTHWISE_SLOWER
 PROPOSED_FIRST = "rep_vgg"
 """the architecture that onnxruntime is fastest with (decision 0004)"""
 _STEP = 0.05
-_USED = 0.4
+_USED = 0.33
 """share of the work that must be multiplications: a network of depthwise layers gets more out of each than plain convolutions do,
 but where most of its time goes into the rest it is no match for them"""
 _BYTES = 4
