@@ -24,7 +24,10 @@ def compress(
     filename: Annotated[str, typer.Option("-f", "--filename", metavar="FILE|DIR|-", help="Fleet file, folder of them, or -.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for artifacts and reports; a second run goes on from it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
-    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Stop early, such as 10m; the best so far is kept.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Time for each model, such as 10m; best so far is kept."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
 ) -> None:
     """Compress a fleet file here, without a server.

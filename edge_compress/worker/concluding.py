@@ -121,9 +121,18 @@ def _plain(predicted: Prediction) -> dict[str, Any]:
     return plain
 
 
+def _said(candidates: Sequence[CandidateResult]) -> list[str]:
+    """What steps diagnosed, each line once, under the step of the shortest pipeline that says it: longer ones repeat it."""
+    told: dict[str, str] = {}
+    for item in sorted(candidates, key=lambda item: len(item.steps)):
+        for line in item.log if item.state != "failed" else ():
+            told.setdefault(line, f"{item.steps[-1].strategy}: {line}")
+    return list(told.values())
+
+
 def _diagnosis(candidates: Sequence[CandidateResult], profile: DeviceProfileSpec) -> tuple[str, ...]:
     """What the figures say beyond the verdict."""
-    found = [f"{item.steps[-1].strategy}: {line}" for item in candidates if item.state != "failed" for line in item.log]
+    found = _said(candidates)
     slower = [
         item
         for item in candidates
