@@ -6,10 +6,11 @@ section 2.1). Weights that are not matrices of products are stored in 8 bits and
 
 Measured on one thread with VNNI, matrices of 768 x 768, latency as a ratio to float: 4 bits with int8 activations 0.3 to 0.8,
 with float activations 0.9 for one row and 1.0 to 1.3 for 16 or more; 8 bits with int8 activations 0.4 to 0.8, with float ones
-2.7 to 13, so that 8 bits are for integers only. A transformer of width 256 over 64 tokens (1.3 million weights): 0.20 of the bytes
-at 0.76 of the time with 4 bits, 0.26 and 0.76 with 8; quantize.static has 0.26 of the bytes, and 0.1 of the time where the processor
-has VNNI, so that blocks are for size and memory first. Does not apply to convolutions, to products of two activations, or to other
-runtimes.
+2.7 to 13, so that 8 bits are for integers only. A transformer of width 256 over 64 tokens (1.3 million weights): 0.20 of the
+bytes at 0.76 of the time with 4 bits, 0.26 and 0.76 with 8; quantize.static has 0.26 of the bytes, and 0.1 of the time where the
+processor has VNNI, so that blocks are for size and memory first.
+
+Does not apply to convolutions, to products of two activations, or to other runtimes.
 """
 
 from __future__ import annotations
