@@ -38,7 +38,7 @@ PROFILES: Sequence[Mapping[str, Any]] = (
     {"memory": "64Mi"},
     {"memory": "16Mi", "precisions": ["fp32", "int8"]},
     {"storage": "1Mi"},
-    {"storage": "200Ki", "precisions": ["fp32", "fp16"]},
+    {"storage": "400Ki", "precisions": ["fp32", "fp16"]},
     {"latency_p95": "50ms"},
     {"latency_p95": "20ms", "precisions": ["fp32", "int8"], "threads": 2},
     {"rate": "5/s"},
