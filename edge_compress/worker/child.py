@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_NO_MEMORY = ("can't allocate memory", "Failed to allocate memory", "bad_alloc", "bad allocation")
+"""how torch and onnxruntime say what is a MemoryError elsewhere"""
 
 
 def main(scratch: Path, event_fd: int) -> int:
@@ -56,8 +58,9 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, EdgeCompressError):
         violations = [(item.field, item.description) for item in error.violations]
         return {"class": type(error).__name__, "message": str(error), "violations": violations}
-    if isinstance(error, MemoryError):
-        return {"class": "MemoryError", "message": str(error) or "allocation refused"}
+    if isinstance(error, MemoryError) or any(said in str(error) for said in _NO_MEMORY):
+        first_line = next(iter(str(error).splitlines()), "")
+        return {"class": "MemoryError", "message": first_line[:200] or "allocation refused"}
     if isinstance(error, OSError) and error.errno in FULL_ERRNOS:
         return {"class": "StorageFull", "message": str(error)}
     first_line = next(iter(str(error).splitlines()), "")
