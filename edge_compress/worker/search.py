@@ -87,11 +87,12 @@ class Search:
     def _try_joint(self, candidates: Sequence[Candidate]) -> None:
         """Of pipelines of several steps those that single steps let hope for, by what these were measured to do."""
         outlook = self._outlook()
-        whys = [outlook.lost_cause(item) or outlook.cannot_beat(item) for item in candidates]
+        whys = ["" if self._late() else outlook.lost_cause(item) or outlook.cannot_beat(item) for item in candidates]
         hopeful = sorted((item for item, why in zip(candidates, whys, strict=True) if not why), key=outlook.weight)
         self._found += [Tried(item, "skipped", why) for item, why in zip(candidates, whys, strict=True) if why]
-        self._found += [Tried(item, "skipped", _LESS_PROMISING) for item in hopeful[_JOINT_TRIED:]]
-        self._try(hopeful[:_JOINT_TRIED], until=self._clock.cheap_until)
+        most = len(hopeful) if self._late() else _JOINT_TRIED
+        self._found += [Tried(item, "skipped", _LESS_PROMISING) for item in hopeful[most:]]
+        self._try(hopeful[:most], until=self._clock.cheap_until)
 
     def _try_trained(self, dear: Sequence[Candidate]) -> None:
         """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
@@ -139,7 +140,11 @@ class Search:
         if not allotted.allows(candidate.trained):
             count = len(allotted.prefixes or ())
             return f"the budget is for {count} trainings of {allotted.seconds:.0f} s, and others promise more"
-        return outlook.cannot_meet(candidate) or outlook.cannot_beat(candidate)
+        return "" if self._late() else outlook.cannot_meet(candidate) or outlook.cannot_beat(candidate)
+
+    def _late(self) -> bool:
+        """Whether the budget has ended: what is in the cache is still taken, and for the rest that is the reason."""
+        return time.monotonic() > self._clock.deadline
 
     def _try_put_off(self) -> None:
         """What was put off so that training could begin gets its turn, while there is time."""
@@ -153,7 +158,7 @@ class Search:
             best = self._outlook().best
             parts = [] if best is None else [best.candidate.without(at) for at in range(len(best.candidate.made_of))]
             fresh = [item for item in parts if self._is_quick(item)]
-            if not fresh or time.monotonic() > self._clock.deadline:
+            if not fresh or self._late():
                 return
             self._try(fresh)
 
