@@ -98,16 +98,17 @@ class Search:
         """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
         and then what follows each."""
         every = trainings(dear)
-        waiting = every[:_MOST_UNASKED] if self._allotment.prefixes is None else every
-        self._found += [Tried(item, "skipped", UNASKED) for item in dear if item.trained in every[len(waiting) :]]
+        waiting = every[:_MOST_UNASKED] if self._allotment.prefixes is None else list(every)
+        more = every[len(waiting) :]
         while waiting:
             if self._allotment.prefixes is None and self._outlook().best is not None:
-                self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in waiting]
+                self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in [*waiting, *more]]
                 return
             first, following = self._next_wave(waiting, dear)
             needed = not any(item.state == "measured" for item in self._found)
             self._try(first, at_least=int(needed))
             self._try_followers(following)
+        self._found += [Tried(item, "skipped", UNASKED) for item in dear if item.trained in more]
 
     def _next_wave(self, waiting: list[Prefix], dear: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """What is trained next, taken off ``waiting``: one pipeline of each training, the shortest, and what else follows them.
