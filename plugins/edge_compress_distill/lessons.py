@@ -29,8 +29,8 @@ _FOR_TRAINING = 0.8
 _BACKWARD_TOO = 3.0
 """a forward and a backward pass, in forward passes"""
 _MOST_EPOCHS = 300.0
-_LEAST_SEEN = 2000
-"""samples that a fresh network must see at the very least"""
+_LEAST_SEEN = 20_000
+"""samples that a fresh network must see at the very least, each time it sees one counted (decision 0004)"""
 _PARITY = 1e-3
 """how far what is written may be from what was trained, as a share of the largest answer: sums in another order"""
 
