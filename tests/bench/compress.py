@@ -24,7 +24,7 @@ from tests.bench import judge, zoo
 from tests.bench.cases import ROOT, Case, shared
 from tests.bench.peers import PeerFailed, peers
 from tests.bench.product import WISHES, ProductFailed, Wish, compressed
-from tests.bench.table import Row, lines, verdicts, worse
+from tests.bench.table import Row, failures, lines, verdicts, worse
 
 KEPT = ROOT / "build" / "bench"
 UNTRAINED = tuple(wish for wish in WISHES if "int8" in wish.precisions)
@@ -40,6 +40,7 @@ class File:
     why: str = ""
     recipe: str = ""
     ours: bool = False
+    failed: tuple[str, ...] = ()
 
 
 def processor() -> tuple[str, frozenset[str]]:
@@ -85,7 +86,7 @@ def of_ours(
                 path = Path(shutil.copyfile(item.file, folder / f"{method}.onnx"))
             why = "" if path is not None else f"{item.verdict}: no artifact"
             recipe = item.recipe if item.verdict == "FEASIBLE" else f"{item.verdict}: {item.recipe}"
-            yield File(method, path, item.seconds, why, recipe, True)
+            yield File(method, path, item.seconds, why, recipe, True, item.failed)
 
 
 def judged(case: Case, files: Iterable[File]) -> list[Row]:
@@ -93,7 +94,7 @@ def judged(case: Case, files: Iterable[File]) -> list[Row]:
     rows, right, loaded = [], {}, {}
     inputs = case.preprocess(case.test.samples)
     for file in files:
-        row = Row(case.name, file.method, file.ours, seconds=file.seconds, why=file.why, recipe=file.recipe)
+        row = Row(case.name, file.method, file.ours, seconds=file.seconds, why=file.why, recipe=file.recipe, failed=file.failed)
         if file.path is not None:
             try:
                 right[file.method] = judge.right(file.path, inputs, case.test.labels)
@@ -150,7 +151,7 @@ def main() -> None:
         mine = compare(case, dot_product=dot_product, budget=None if arguments.quick else arguments.budget)
         note = [] if case.held_out else ["  too few samples to hold any out: chosen and judged on the same ones"]
         behind = [f"  worse than a peer: {item}" for wish in UNTRAINED[1:] for item in worse(mine, wish.name)]
-        print("\n".join(["", *lines(mine), *verdicts(mine), *behind, *note]), flush=True)
+        print("\n".join(["", *lines(mine), *verdicts(mine), *behind, *failures(mine), *note]), flush=True)
         rows += mine
         if arguments.json:
             arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))

@@ -44,7 +44,8 @@ WISHES = (
 
 @dataclass(frozen=True)
 class Made:
-    """What one wish got. ``file`` is None where nothing was made; ``claimed_drop`` in points, on the evaluation samples."""
+    """What one wish got. ``file`` is None where nothing was made; ``claimed_drop`` in points, on the evaluation samples;
+    ``failed`` names the strategies that broke on the way, and how."""
 
     wish: Wish
     file: Path | None
@@ -52,6 +53,7 @@ class Made:
     claimed_drop: float
     recipe: str
     seconds: float
+    failed: tuple[str, ...] = ()
 
 
 def compressed(
@@ -115,5 +117,13 @@ def made(wish: Wish, entry: dict[str, Any], out: Path, seconds: float) -> Made:
     """One profile's entry in the command's JSON."""
     file = out / entry["artifact"] if entry.get("artifact") else None
     quality = entry.get("quality") or {}
-    recipe = " > ".join(step["strategy"] for step in entry["recipe"]) or "nothing"
-    return Made(wish, file, entry["verdict"], 100 * quality.get("drop", float("nan")), recipe, seconds)
+    claimed = 100 * quality.get("drop", float("nan"))
+    failed = [f"{steps(item['recipe'])}: {item['why']}" for item in entry["candidates"] if item["state"] == "failed"]
+    return Made(wish, file, entry["verdict"], claimed, steps(entry["recipe"]), seconds, tuple(failed))
+
+
+def steps(recipe: Sequence[dict[str, Any]]) -> str:
+    """A recipe's strategies in one line, with what says most of their parameters."""
+    shown = ("bits", "rate", "ratio", "macs", "weights", "width", "blocks")
+    told = [(step["strategy"], [f"{step['params'][key]:g}" for key in shown if step["params"].get(key)]) for step in recipe]
+    return " > ".join(name + (f"({', '.join(values)})" if values else "") for name, values in told) or "nothing"

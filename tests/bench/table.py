@@ -33,6 +33,8 @@ class Row:
     seconds: float = 0.0
     why: str = ""
     recipe: str = ""
+    failed: tuple[str, ...] = ()
+    """candidates that broke on the way"""
 
     @property
     def counts(self) -> bool:
@@ -109,6 +111,11 @@ def _reached(yes: bool) -> str:
 
 def _lost(row: Row) -> str:
     return "" if row.counts else f"; but it loses {row.drop:.2f} ± {row.margin:.2f} points"
+
+
+def failures(rows: Iterable[Row]) -> list[str]:
+    """Each failure among our candidates once: a run may look fine and be crippled."""
+    return [f"  failed on the way: {line}" for line in dict.fromkeys(line for row in rows for line in row.failed)]
 
 
 def worse(rows: Sequence[Row], method: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +35,19 @@ def test_what_is_declared(case: Case, tmp_path: Path, training: bool) -> None:
 
 
 def test_what_is_read_back(tmp_path: Path) -> None:
-    entry = {"verdict": "FEASIBLE", "artifact": "m/int8-small/model.onnx", "quality": {"drop": 0.004}, "recipe": []}
-    got = made(WISH, entry, tmp_path, 2.0)
-    assert (got.file, got.claimed_drop, got.recipe) == (tmp_path / "m/int8-small/model.onnx", 0.4, "nothing")
-    none = made(WISH, json.loads('{"verdict": "INFEASIBLE", "artifact": null, "quality": null, "recipe": []}'), tmp_path, 2.0)
-    assert none.file is None
+    step = {"strategy": "quantize.static", "params": {"bits": 6, "ratio": None, "mixed": True}}
+    candidates = [{"state": "failed", "why": "error: no", "recipe": [step]}, {"state": "chosen", "why": "", "recipe": []}]
+    entry = {"verdict": "FEASIBLE", "artifact": "m/int8-small/model.onnx", "quality": {"drop": 0.004}, "recipe": [step, step]}
+    got = made(WISH, {**entry, "candidates": candidates}, tmp_path, 2.0)
+    assert (got.file, got.claimed_drop) == (tmp_path / "m/int8-small/model.onnx", 0.4)
+    assert got.recipe == "quantize.static(6) > quantize.static(6)"
+    assert got.failed == ("quantize.static(6): error: no",)
+
+
+def test_nothing_is_read_back_too(tmp_path: Path) -> None:
+    entry = {"verdict": "INFEASIBLE", "artifact": None, "quality": None, "recipe": [], "candidates": []}
+    none = made(WISH, entry, tmp_path, 2.0)
+    assert (none.file, none.recipe, none.failed) == (None, "nothing", ())
 
 
 def test_preprocess_makes_model_inputs(case: Case) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.table import Row, lines, verdicts, worse
+from tests.bench.table import Row, failures, lines, verdicts, worse
 
 
 def row(method: str, *, zstd19: int, latency: float, drop: float = 0.0, ours: bool = False, why: str = "") -> Row:
@@ -62,3 +62,8 @@ def test_a_failure_is_worse_and_keeps_its_line() -> None:
     assert worse([FLOAT, GOOD, failed], "int8-fast") == ["m: int8-fast: exit code 1"]
     assert lines([failed])[1].endswith("exit code 1")
     assert verdicts([FLOAT, GOOD, failed]) == []
+
+
+def test_each_failure_is_told_once() -> None:
+    broken = Row("m", "int8-small", ours=True, failed=("prune: a", "prune: b"))
+    assert failures([FLOAT, broken, broken]) == ["  failed on the way: prune: a", "  failed on the way: prune: b"]
