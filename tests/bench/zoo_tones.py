@@ -13,7 +13,7 @@ def tones(count: int, seed: int) -> Labelled:
     """``count`` log-spectrograms, (n, 1, 49, 10) float32. The class says which pattern is hidden in the noise."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, CLASSES, count)
-    loud = random.uniform(0.7, 1.8, (count, 1, 1))
+    loud = random.uniform(0.2, 0.9, (count, 1, 1))
     power = random.exponential(1.0, (count, FRAMES, BANDS)) + loud * np.stack([_pattern(int(kind), random) for kind in labels])
     return Labelled(np.log(power + 1e-2)[:, None].astype(np.float32), labels.astype(np.int64))
 
