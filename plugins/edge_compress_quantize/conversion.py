@@ -103,10 +103,14 @@ def _refined(assembly: Assembly, params: StaticParams, context: Context, progres
     few = params.bits < 8 or params.rate is not None
     compensate = params.rounding == "compensated" or (params.rounding == "auto" and few)
     correct = few or not params.per_channel if params.correct_bias is None else params.correct_bias
-    if compensate or correct:
+    by_gradients = params.rounding == "adaround"
+    if compensate or correct or by_gradients:
         samples = min(params.samples, _MOMENT_SAMPLES)
         spent, said = params.rate is not None, progress.phase(0.3)
-        refine(assembly, context, samples=samples, compensate=compensate, correct=correct, progress=said, together=spent)
+        refine(
+            assembly, context, samples=samples, compensate=compensate, correct=correct, progress=said, together=spent,
+            by_gradients=by_gradients,
+        )  # fmt: skip
 
 
 def _repaired(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> mixed.Choice:

@@ -66,6 +66,5 @@ def _probe(answer: Answer, output: Tensor, random: torch.Generator) -> Tensor:
     scores = answer.logits(output)
     likely: Tensor = scores.detach().softmax(-1)
     drawn = noise * likely.sqrt()
-    slope: Tensor = drawn - likely * drawn.sum(-1, keepdim=True)
-    weighted: Tensor = scores * slope
-    return weighted.sum()
+    total: Tensor = (scores * (drawn - likely * drawn.sum(-1, keepdim=True))).sum()
+    return total

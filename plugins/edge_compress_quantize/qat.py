@@ -60,7 +60,7 @@ class QatParams:
         default=None, minimum=0.0, maximum=1000.0, unit="epochs",
     )  # fmt: skip
     batch: int = param("samples that a training step sees", default=32, minimum=1, maximum=4096, unit="samples")
-    lr: float = param("highest learning rate: how far a weight may move in one step", default=0.01,
+    lr: float = param("highest learning rate: how far a weight may move in one step", default=0.005,
         minimum=1e-6, maximum=1.0, unit="integers")  # fmt: skip
     learn_steps: bool = param("train the distance of two integers as well; packs worse, since every channel gets its own",
         default=False)  # fmt: skip
@@ -92,7 +92,7 @@ class QuantizeQat(Strategy[QatParams]):
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[QatParams]:
         """Half of what 8 bits take on the wire first, a little more where that is too little, then plain 8 bits repaired."""
-        return [QatParams(rate=2.8), QatParams(rate=3.6), QatParams()]
+        return [QatParams(rate=2.3), QatParams(rate=2.7), QatParams()]
 
     def bind(self, params: QatParams, profile: DeviceProfileSpec) -> QatParams:
         """Reduced range where 16-bit sums would saturate."""

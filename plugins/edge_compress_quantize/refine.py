@@ -8,11 +8,13 @@ takes up the mean error, ``rounding`` looks only at what varies.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edge_compress.plugin import Context
+from edge_compress_quantize.adaround import adaround
 from edge_compress_quantize.assembly import Assembly, Layer
 from edge_compress_quantize.kernels import Kernel
 from edge_compress_quantize.moments import Moments, layer_moments
@@ -30,9 +32,10 @@ def refine(
     correct: bool,
     progress: Callable[[float, str], None],
     together: bool = False,
+    by_gradients: bool = False,
 ) -> None:
     """Give ``assembly`` its better kernels (``compensate``) and corrected biases (``correct``). ``together``: the scales of
-    a tensor keep their ratios, which were chosen for what they cost on the wire."""
+    a tensor keep their ratios, which were chosen for what they cost on the wire. ``by_gradients``: kernels by AdaRound."""
     placed = assembly.placed()
     nearest = assembly.kernels_for(placed, assembly.grids(placed))
     read = [layer.weight for layer in assembly.layers]
@@ -40,7 +43,9 @@ def refine(
         alone = read.count(layer.weight) == 1
         kernel = assembly.kernels.get(layer.weight, nearest[layer.weight])
         corrected = correct and layer.node.op_type != "MatMul"
-        if compensate and alone:
+        if by_gradients and alone:
+            kernel = _up_or_down(layer, kernel, moments.trusted(about_mean=corrected))
+        elif compensate and alone:
             kernel = _compensated(layer, kernel, moments.trusted(about_mean=corrected), together)
         assembly.kernels[layer.weight] = kernel
         if corrected:
@@ -51,6 +56,10 @@ def _compensated(layer: Layer, kernel: Kernel, second: Array, together: bool) ->
     rows = layer.rows(layer.found.weights)
     integers, grid = compensated(rows, kernel.grid, second, together=together)
     return Kernel(grid, layer.from_rows(integers))
+
+
+def _up_or_down(layer: Layer, kernel: Kernel, second: Array) -> Kernel:
+    return replace(kernel, integers=layer.from_rows(adaround(layer.rows(layer.found.weights), kernel.grid, second)))
 
 
 def _corrected(layer: Layer, kernel: Kernel, moments: Moments) -> Array:

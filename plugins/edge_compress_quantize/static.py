@@ -1,9 +1,9 @@
 """quantize.static: weights and activations in 8-bit integers, with activation ranges measured beforehand.
 
 q = round((r - rmin) / (rmax - rmin) * (2^b - 1)); sources: Jacob et al. 2018 for the arithmetic (see ``grid``), Krishnamoorthi
-2018 (arXiv:1806.08342) for per-channel weights; ``ranges``, ``equalize``, ``rounding``, ``refine`` and ``mixed`` name theirs.
-Does not apply to models without Conv, Gemm or MatMul, nor to models that are quantised already. The heavy libraries are imported
-when it runs: the server lists strategies without loading them.
+2018 (arXiv:1806.08342) for per-channel weights; ``ranges``, ``equalize``, ``rounding``, ``adaround``, ``rates``, ``refine`` and
+``mixed`` name theirs. Does not apply to models without Conv, Gemm or MatMul, nor to models that are quantised already. The heavy
+libraries are imported when it runs: the server lists strategies without loading them.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ class StaticParams:
         maximum=1.0,
     )
     rounding: str = param(
-        "weights to the nearest integers, or to those whose errors make up for each other; auto: the latter below 8 bits",
+        "weights to the nearest integers, or to those whose errors make up for each other: found weight by weight (compensated) "
+        "or by gradients on going up or down (adaround); auto: compensated below 8 bits",
         default="auto",
-        choices=("auto", "nearest", "compensated"),
+        choices=("auto", "nearest", "compensated", "adaround"),
     )
     correct_bias: bool | None = param(
         "take what integers add to a channel's mean off its bias; absent: below 8 bits, and with one scale for each tensor",
@@ -112,11 +113,12 @@ class QuantizeStatic(Strategy[StaticParams]):
     """Post-training static quantisation to QDQ int8."""
 
     name = "quantize.static"
-    version = "2"
+    version = "3"
     stage = "precision"
     Params = StaticParams
     requires = Requires(calibration=True, precision=("int8",), float_model=True)
     ensures = Ensures(golden_tolerance=0.05)
+    libraries = ("onnx", "onnxruntime", "numpy", "torch")
 
     def supports(self, model: ModelFacts, profile: DeviceProfileSpec) -> Support:
         """Yes for float32 models with something that integers can multiply."""
@@ -129,10 +131,12 @@ class QuantizeStatic(Strategy[StaticParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StaticParams]:
-        """Measured ranges as they are; outliers cut off; what repairs a collapse; few bits, wider where it matters, for half the
-        download; and where those lose too much, 6 bits, which still travel lighter than anybody's 7 or 8."""
-        few = StaticParams(bits=3, mixed=True, goal=17.0, agreement=0.97)
-        return [StaticParams(), StaticParams(calibration="mse"), StaticParams(mixed=True, goal=12.0), few, StaticParams(bits=6)]
+        """Measured ranges as they are; outliers cut off; what repairs a collapse; few bits for half the download, spent where
+        noise does harm, or wider where it matters; and where those lose too much, 6 bits, which still travel lighter than
+        anybody's 7 or 8."""
+        few = [StaticParams(rate=2.6), StaticParams(rate=3.2), StaticParams(bits=3, mixed=True, goal=17.0, agreement=0.97)]
+        plain = [StaticParams(), StaticParams(calibration="mse"), StaticParams(mixed=True, goal=12.0)]
+        return [*plain, *few, StaticParams(bits=6)]
 
     def bind(self, params: StaticParams, profile: DeviceProfileSpec) -> StaticParams:
         """Reduced range where 16-bit sums would saturate."""
@@ -144,7 +148,7 @@ class QuantizeStatic(Strategy[StaticParams]):
         """A quarter of the weights; speed as measured on small convolutional networks on x86."""
         share = weight_share(model, INTEGER_OPS)
         # Some weights of a mixed model keep 8 bits, and some layers stay float.
-        bits = params.bits + (2.0 if params.mixed and params.bits < 8 else 0.0)
+        bits = params.rate or params.bits + (2.0 if params.mixed and params.bits < 8 else 0.0)
         entropy = min(bits, 7 if params.reduce_range else 8) / 32
         faster = 0.33 if params.mixed else 0.35
         return Expectation(
