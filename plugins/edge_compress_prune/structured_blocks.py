@@ -7,6 +7,7 @@ says, so that a block less is often faster than thinner blocks. What blocks are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from edge_compress.graph.macs import node_macs
 from edge_compress.graph.shapes import TensorType, tensor_types
 from edge_compress.graph.tidy import tidied
 
+_ELEMENT = 60.0
+"""multiply-accumulates in the time that writing one number takes, as kernels for small layers ran on one core of decision 0003"""
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU")
 
 
@@ -77,22 +80,22 @@ def drop_blocks(
     """The model without ``share`` of its residual blocks (at least one), and a line for each that went.
 
     ``told``: the original's answers to ``batches``. One at a time goes the block that moves the answers least for the
-    multiply-accumulates it costs. Raises ValueError where there is none.
+    time it costs. Raises ValueError where there is none.
     """
     model = tidied(model)
-    macs, count = _macs(model), len(find_blocks(model))
+    costs, count = _macs(model, _ELEMENT), len(find_blocks(model))
     if not count:
         raise ValueError("no residual block can go: expected an Add of a tensor and what layers make of it, of the same shape")
     lines: list[str] = []
     for _ in range(max(1, min(count, round(share * count)))):
         tried = [
-            (_harm(model, block, batches, told, answers, threads) / _cost(block, macs), block) for block in find_blocks(model)
+            (_harm(model, block, batches, told, answers, threads) / _cost(block, costs), block) for block in find_blocks(model)
         ]
         if not tried:
             break
         price, block = min(tried, key=lambda pair: pair[0])
         model = without(model, block)
-        lines.append(f"block before {block.name} goes whole: answers move by {price * _cost(block, macs):.3f}")
+        lines.append(f"block before {block.name} goes whole: answers move by {price * _cost(block, costs):.3f}")
     return model, lines
 
 
@@ -115,18 +118,21 @@ def arithmetic_of(model: onnx.ModelProto) -> float:
     return sum(_macs(model).values())
 
 
-def _macs(model: onnx.ModelProto) -> dict[str, float]:
-    """Multiply-accumulates by name of a node's first output."""
+def _macs(model: onnx.ModelProto, element: float = 0.0) -> dict[str, float]:
+    """Multiply-accumulates by name of a node's first output. ``element``: what each number it writes counts as beside them."""
     types = tensor_types(model)
 
     def shape_of(name: str) -> tuple[int, ...] | None:
         return types[name].shape if name in types else None
 
-    return {node.output[0]: float(node_macs(node, shape_of)) for node in model.graph.node}
+    return {
+        node.output[0]: node_macs(node, shape_of) + element * math.prod(shape_of(node.output[0]) or ())
+        for node in model.graph.node
+    }
 
 
-def _cost(block: Block, macs: Mapping[str, float]) -> float:
-    return max(1.0, sum(macs.get(name, 0.0) for name in block.nodes))
+def _cost(block: Block, costs: Mapping[str, float]) -> float:
+    return max(1.0, sum(costs.get(name, 0.0) for name in block.nodes))
 
 
 def _gone(graph: onnx.GraphProto, start: str, end: str) -> frozenset[str]:

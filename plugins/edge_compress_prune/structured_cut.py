@@ -30,6 +30,8 @@ from edge_compress_prune.structured_repair import Repair
 
 STAGES = ("stages",)
 """instead of names: the last map of each resolution"""
+_ANY_NUMBER_UP_TO = 8
+"""where channels come in more than this, layers that are too small for two such lots stay whole"""
 _SAMPLES = 256
 """calibration samples that importances are measured on, or as many as may be kept in memory"""
 _AT_ONCE = 32
@@ -151,8 +153,10 @@ class _Cutter:
 
     def _choice(self, group: Group, worth: tuple[float, ...]) -> Choice:
         whole = self._channels[group.name]
-        multiple = self._wish.multiple if whole >= 2 * self._wish.multiple else 1
-        return Choice(group.name, worth, max(1, math.ceil((1 - self._wish.most) * whole)), multiple)
+        multiple, fewest = self._wish.multiple, max(1, math.ceil((1 - self._wish.most) * whole))
+        if whole < 2 * multiple:
+            multiple, fewest = 1, (whole if multiple > _ANY_NUMBER_UP_TO else fewest)
+        return Choice(group.name, worth, fewest, multiple)
 
     def _cost(self) -> float:
         if self._wish.measure == "channels":

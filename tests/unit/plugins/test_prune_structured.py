@@ -135,6 +135,22 @@ def test_what_is_expected_falls_with_what_is_left() -> None:
     assert third.latency < half.latency < 1
 
 
+def test_channels_come_in_what_the_kernels_of_the_profile_like() -> None:
+    strategy, floats = PruneStructured(), DeviceProfileSpec(precisions=("fp32",))
+    assert strategy.bind(StructuredParams(macs=0.7), PROFILE).round_to == 16
+    assert strategy.bind(StructuredParams(macs=0.7), floats).round_to == 8
+    assert strategy.bind(StructuredParams(weights=0.5), PROFILE).round_to == 8
+    assert strategy.bind(StructuredParams(macs=0.7, round_to=4), PROFILE).round_to == 4
+
+
+def test_layers_too_small_for_two_lots_stay_whole_where_lots_are_large(digits: Digits) -> None:
+    pruned(digits, macs=0.7, epochs=0, round_to=16)
+    line = next(line for line in digits.logged if "channels: " in line).split("channels: ")[1]
+    counts = [part.rsplit(" ", 1)[1].split("->") for part in line.split(", ")]
+    assert any(before != after for before, after in counts)
+    assert all(before == after if int(before) < 32 else int(after) % 16 == 0 for before, after in counts)
+
+
 def test_proposals_are_two_to_four_and_differ() -> None:
     proposals = PruneStructured().propose(facts({"Conv": 1}, ()), PROFILE)
     assert 2 <= len(set(proposals)) == len(proposals) <= 4
