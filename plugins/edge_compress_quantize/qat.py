@@ -6,7 +6,7 @@ rounding. Needs no labels: the original's answers are enough, and calibration sa
 
 Sources: Jacob et al. 2018 (arXiv:1712.05877), section 3, for training with imitated integers; Esser et al. 2020
 (arXiv:1902.08153) for learned steps; Hinton et al. 2015 (arXiv:1503.02531) for the loss; ``rates`` names its own. Does not apply
-to models that are quantised already or that the bridge cannot take. Decision 0005 tells what it reaches.
+to models that are quantised already or that the bridge cannot take. Decision 0006 tells what it reaches.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class QuantizeQat(Strategy[QatParams]):
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[QatParams]:
         """Half of what 8 bits take on the wire first, a little more where that is too little, then plain 8 bits repaired."""
-        return [QatParams(rate=2.3), QatParams(rate=2.7), QatParams()]
+        return [QatParams(rate=2.4), QatParams(rate=2.8), QatParams()]
 
     def bind(self, params: QatParams, profile: DeviceProfileSpec) -> QatParams:
         """Reduced range where 16-bit sums would saturate."""

@@ -134,7 +134,7 @@ class QuantizeStatic(Strategy[StaticParams]):
         """Measured ranges as they are; outliers cut off; what repairs a collapse; few bits for half the download, spent where
         noise does harm, or wider where it matters; and where those lose too much, 6 bits, which still travel lighter than
         anybody's 7 or 8."""
-        few = [StaticParams(rate=2.6), StaticParams(rate=3.2), StaticParams(bits=3, mixed=True, goal=17.0, agreement=0.97)]
+        few = [StaticParams(rate=2.8), StaticParams(rate=3.4), StaticParams(bits=3, mixed=True, goal=17.0, agreement=0.97)]
         plain = [StaticParams(), StaticParams(calibration="mse"), StaticParams(mixed=True, goal=12.0)]
         return [*plain, *few, StaticParams(bits=6)]
 
