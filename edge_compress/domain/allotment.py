@@ -10,8 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_compress.domain.artifact import AppliedStep
-from edge_compress.domain.plan import Candidate, Plan, distinct
+from edge_compress.domain.plan import Plan, Prefix, distinct, trainings
 
 CHEAP_SHARE = 0.2
 """of a budget: until then new candidates that train nothing are begun; those left over come after the trainings"""
@@ -19,8 +18,6 @@ TRAINING_SHARE = 0.55
 """of a budget, for trainings; the rest is for what follows them: precisions, quality, timing"""
 _WAVE_SECONDS = 600.0
 """a budget that gives every training more than this trains more structures instead"""
-
-Prefix = tuple[AppliedStep, ...]
 
 
 @dataclass(frozen=True)
@@ -49,18 +46,3 @@ def allot(plans: Sequence[Plan], budget_seconds: float, cores: int) -> Allotment
     waves = max(1, -(-len(firsts) // cores), int(seconds // _WAVE_SECONDS))
     waves = min(waves, max(1, -(-len(wanted) // cores)))
     return Allotment(seconds / waves, tuple(wanted[: waves * cores]))
-
-
-def trainings(candidates: Sequence[Candidate]) -> list[Prefix]:
-    """The distinct trained prefixes, most promising first: single trainings before double ones; what a strategy proposes first
-    before what it proposes next, for it knows best what keeps the quality; then in the order of ``candidates``."""
-    first: dict[int, Candidate] = {}
-    for at, item in enumerate(candidates):
-        if item.trains and all(item.trained != other.trained for other in first.values()):
-            first[at] = item
-    ordered = sorted(first.items(), key=lambda entry: (entry[1].trainings, _rank(entry[1]), entry[0]))
-    return [item.trained for _, item in ordered]
-
-
-def _rank(candidate: Candidate) -> int:
-    return sum(item.rank for item in candidate.made_of if item.trains)

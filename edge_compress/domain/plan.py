@@ -17,6 +17,10 @@ _MOST_TRAINED = 8
 _NEAREST_KEPT = 2
 
 
+Prefix = tuple[AppliedStep, ...]
+"""steps up to the last one that trains"""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """One strategy with bound parameters and what it is expected to do, as ratios (1.0: unchanged)."""
@@ -212,17 +216,32 @@ def draw_up(
 def _most(ordered: Sequence[Candidate]) -> list[Candidate]:
     """As many as there is patience for, in their order: single lossy steps, then several, then what trains."""
     cheap = [one for one in ordered if not one.trains]
-    trainings = distinct([one.trained for one in ordered if one.trains])[:_MOST_TRAINED]
+    kept = trainings(ordered)[:_MOST_TRAINED]
     return [
         *[one for one in cheap if not one.joint][:_MOST_CHEAP],
         *[one for one in cheap if one.joint][:_MOST_JOINT],
-        *[one for one in ordered if one.trains and one.trained in trainings],
+        *[one for one in ordered if one.trains and one.trained in kept],
     ]
 
 
-def distinct(items: Iterable[tuple[AppliedStep, ...]]) -> list[tuple[AppliedStep, ...]]:
+def trainings(candidates: Sequence[Candidate]) -> list[Prefix]:
+    """The distinct trained prefixes, most promising first: single trainings before double ones; what a strategy proposes first
+    before what it proposes next, for it knows best what keeps the quality; then in the order of ``candidates``."""
+    first: dict[int, Candidate] = {}
+    for at, item in enumerate(candidates):
+        if item.trains and all(item.trained != other.trained for other in first.values()):
+            first[at] = item
+    ordered = sorted(first.items(), key=lambda entry: (entry[1].trainings, _rank(entry[1]), entry[0]))
+    return [item.trained for _, item in ordered]
+
+
+def _rank(candidate: Candidate) -> int:
+    return sum(item.rank for item in candidate.made_of if item.trains)
+
+
+def distinct(items: Iterable[Prefix]) -> list[Prefix]:
     """Without repetitions, in their order. Parameters may hold lists, so that steps cannot be hashed."""
-    found: list[tuple[AppliedStep, ...]] = []
+    found: list[Prefix] = []
     for item in items:
         if item not in found:
             found.append(item)

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from edge_compress.domain.allotment import CHEAP_SHARE, Allotment, Prefix, trainings
+from edge_compress.domain.allotment import CHEAP_SHARE, Allotment
 from edge_compress.domain.cost import on_device
 from edge_compress.domain.outlook import Outlook, Seen
-from edge_compress.domain.plan import Candidate, Plan
+from edge_compress.domain.plan import Candidate, Plan, Prefix, trainings
 from edge_compress.errors import Cancelled
 from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
 from edge_compress.worker.inputs import PairRequest

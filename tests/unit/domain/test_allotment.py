@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge_compress.domain.allotment import TRAINING_SHARE, allot, trainings
-from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines
+from edge_compress.domain.allotment import TRAINING_SHARE, allot
+from edge_compress.domain.plan import Candidate, Plan, Prediction, Proposal, draw_up, pipelines, trainings
 
 OPTIMIZE = Proposal("graph.optimize", "1", "graph", lossless=True)
 INT8 = Proposal("quantize.static", "1", "precision", {"bits": 8}, bytes_ratio=0.26, download_ratio=0.25, latency_ratio=0.5)
@@ -47,6 +47,15 @@ def test_trainings_are_counted_and_not_what_follows_them() -> None:
     assert len(trainings(dear)) == 8
     assert len(dear) == 8 * 3, "each alone, with the fastest and with the smallest precision"
     assert any(refusal.why.startswith("only the") for refusal in plan.refused)
+
+
+def test_mild_first_proposals_are_not_crowded_out_by_what_promises_more_of_the_objective() -> None:
+    mild, deeper = cut(0.85), [replace(cut(left / 20), rank=at) for at, left in enumerate(range(14, 4, -1), 1)]
+    plan = plan_of(OPTIMIZE, INT8, QAT, mild, *deeper, STUDENT)
+    kept = trainings(plan.candidates)
+    assert kept[0][-1].strategy in ("quantize.qat", "distill.student", "prune.structured")
+    assert mild.step in [prefix[-1] for prefix in kept[:3]]
+    assert len(kept) == 8
 
 
 def test_what_each_strategy_proposes_first_comes_before_its_other_proposals_and_double_trainings_last() -> None:
