@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_compress.errors import Unsupported
+from edge_compress.graph.bridge import Unsupported
 from edge_compress.plugin import Context
 from edge_compress_quantize import rates
 from edge_compress_quantize.assembly import Assembly, Layer

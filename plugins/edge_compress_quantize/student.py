@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from edge_compress.errors import Unsupported
-from edge_compress.graph.bridge import to_torch
+from edge_compress.graph.bridge import Unsupported, to_torch
 from edge_compress_quantize.assembly import Assembly, Layer
 from edge_compress_quantize.fake import Gridded, IntegerBias, IntegerWeights, near
 from edge_compress_quantize.grid import Grid
