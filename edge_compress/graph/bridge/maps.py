@@ -5,6 +5,7 @@ Source of the latter: Zagoruyko and Komodakis 2017 (arXiv:1612.03928). Which map
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,10 @@ def makers(student: nn.Module) -> dict[str, nn.Module]:
     if not isinstance(student, fx.GraphModule):
         return {}
     calls = [node for node in student.graph.nodes if node.op == "call_module" and "onnx" in node.meta]
-    return {node.meta["onnx"].outputs[0]: student.get_submodule(str(node.target)) for node in calls}
+    used = Counter(str(node.target) for node in calls)
+    # A module that is called twice (shared weights) tells its last output only, which need not be the one that is meant.
+    once = [node for node in calls if used[str(node.target)] == 1]
+    return {node.meta["onnx"].outputs[0]: student.get_submodule(str(node.target)) for node in once}
 
 
 def stage_maps(student: nn.Module, teacher: onnx.ModelProto) -> tuple[str, ...]:
