@@ -250,10 +250,15 @@ def distinct(items: Iterable[Prefix]) -> list[Prefix]:
 
 def _nearest(hopeless: Sequence[Candidate]) -> list[Candidate]:
     """Of pipelines that are predicted to miss the goals, the nearest: none that trains, which is no time well spent on a lost
-    cause, and one that cuts no structure, since cutting may turn out to be impossible."""
+    cause; one of another kind, since one kind may turn out to be impossible; and one that loses nothing, which always runs."""
     near = [one for one in hopeless if not one.trains] or list(hopeless)
     kept = near[:_NEAREST_KEPT]
-    return kept + [one for one in near if not one.cuts and all(other.cuts for other in kept)][:1]
+    kept += [one for one in near if all(_kind(one) != _kind(other) and one.cuts <= other.cuts for other in kept)][:1]
+    return kept + [one for one in near if one.lossless and not any(other.lossless for other in kept)][:1]
+
+
+def _kind(candidate: Candidate) -> tuple[str, ...]:
+    return tuple(step.strategy for step in candidate.steps)
 
 
 def _first_of_each(proposals: Sequence[Proposal]) -> list[Proposal]:

@@ -237,3 +237,19 @@ def test_energy_orders_candidates_where_no_watts_are_declared() -> None:
         lambda expected: comparable_joules(heavy, expected),
     )
     assert plan.candidates[0].steps[0].strategy == "small", "traffic costs more than arithmetic here"
+
+
+def test_of_hopeless_pipelines_one_of_another_kind_and_one_that_always_runs_are_kept() -> None:
+    blocks = [Proposal("blocks", "1", "precision", {"bits": bits}, bytes_ratio=bits / 32) for bits in (4, 8)]
+    wanted = [(), *((item,) for item in blocks), (INT8,), (HALF,)]
+    plan = draw_up(
+        "m",
+        "p",
+        "size",
+        wanted,
+        [],
+        lambda steps: Prediction(bytes=round(1000 * (steps[0].bytes_ratio if steps else 1))),
+        lambda steps, predicted: (float(predicted.bytes or 0), "too large"),
+    )
+    kinds = [tuple(step.strategy for step in item.steps) for item in plan.candidates]
+    assert kinds == [("blocks",), ("blocks",), ("quantize.static",), ()]
