@@ -125,7 +125,7 @@ class PruneStructured(Strategy[StructuredParams]):
         mild, deep = StructuredParams(macs=0.75), StructuredParams(weights=0.5)
         if model.ops.get("Add", 0) < _FEWEST_SUMS:
             return [mild, deep]
-        return [StructuredParams(blocks=_ONE_BLOCK, macs=0.85), mild, deep]
+        return [StructuredParams(blocks=_ONE_BLOCK, macs=0.88), mild, deep]
 
     def bind(self, params: StructuredParams, profile: DeviceProfileSpec) -> StructuredParams:
         """With the multiple of channels that the profile's kernels like."""
