@@ -53,6 +53,7 @@ FOUND = (
     ("quantize.dynamic", ("sequence", 64569, 15, "spelled_out", 1), 6),  # an LSTM of an opset that gives it a layout
     ("quantize.static", ("any_size", 42529, 19, "alike", 4), 3),  # a layer whose node is named as another's tensor
     ("cluster.weights", ("tokens", 3, 17, "", 0), 0),  # a mask of minus infinities among the weights
+    ("prune.structured", ("tokens", 18539, 20, "alike", 0), 0),  # maps whose channels are the last axis, and are cut
     ("prune.structured", ("sound", 40339, 18, "listed", 0), 3),  # one convolution at two resolutions, whose maps are watched
 )
 """networks on which strategies failed once, and what was special about them"""

@@ -83,9 +83,11 @@ def map_loss(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor
 def _one(ours: Tensor, theirs: Tensor) -> Tensor:
     if ours.shape == theirs.shape:
         return F.mse_loss(ours, theirs) / theirs.var(correction=0).clamp_min(1e-12)
-    return (_energy(ours) - _energy(theirs)).square().sum(-1).mean()
+    cut = [axis for axis in range(1, theirs.dim()) if ours.shape[axis] != theirs.shape[axis]]
+    return (_energy(ours, cut) - _energy(theirs, cut)).square().sum(-1).mean()
 
 
-def _energy(maps: Tensor) -> Tensor:
-    """(N, C, ...) -> (N, places): the mean square over the channels, of length 1 for each sample."""
-    return F.normalize(maps.square().mean(1).flatten(1), dim=-1)
+def _energy(maps: Tensor, channels: list[int]) -> Tensor:
+    """(N, C, ...) -> (N, places): the mean square over the channels (the last axis in transformers), of length 1 for each
+    sample."""
+    return F.normalize(maps.square().mean(channels).flatten(1), dim=-1)
