@@ -13,6 +13,10 @@ TIE = 0.03
 """figures closer than this are the same: timing noise does not choose"""
 
 
+SENT_COUNTS = 2
+"""what a byte that is sent counts as beside one that is stored: it is sent again with every version, and links are dear"""
+
+
 @dataclass(frozen=True)
 class Choice:
     """The verdict with every candidate's fate written down."""
@@ -107,11 +111,11 @@ def _speed(mine: Measurement, theirs: Measurement) -> str:
 
 
 def figure(measurement: Measurement, objective: str) -> float:
-    """What an objective makes small. Size: the bytes that are stored and those that are sent, together. Ratios to float where
+    """What an objective makes small. Size: the bytes that are stored and, twice, those that are sent. Ratios to float where
     they are known, since they hold while the machine drifts; energy without declared watts follows processor time, to which it
     is proportional."""
     if objective == "size" or measurement.latency is None:
-        return float(measurement.bytes + (measurement.download_bytes or measurement.bytes))
+        return float(measurement.bytes + SENT_COUNTS * (measurement.download_bytes or measurement.bytes))
     if objective == "energy" and measurement.latency.cpu_ratio is not None:
         return measurement.latency.cpu_ratio
     ratio = measurement.latency.ratio_to_float

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_compress.domain.artifact import Measurement
-from edge_compress.domain.choice import TIE, figure
+from edge_compress.domain.choice import SENT_COUNTS, TIE, figure
 from edge_compress.domain.cost import corrected, excesses, in_bytes, predicted_excesses
 from edge_compress.domain.plan import Candidate, Proposal, Ratios, ratios
 from edge_compress.domain.spec import DeviceProfileSpec
@@ -41,12 +41,22 @@ class Outlook:
     @property
     def best(self) -> Seen | None:
         """The one that keeps every limit and is best by the objective; None: none keeps them all."""
-        good = [
+        return min(self._good(), key=lambda item: figure(item.measured, self._objective), default=None)
+
+    def _good(self) -> list[Seen]:
+        return [
             item
             for item in self._seen
             if item.measured.latency is not None and not excesses(item.measured, self._profile, self._max_drop)
         ]
-        return min(good, key=lambda item: figure(item.measured, self._objective), default=None)
+
+    def contenders(self, near: float, most: int) -> list[Seen]:
+        """The best and those that keep every limit and are worse by at most a share of ``near``, best first, at most ``most``."""
+        if self.best is None:
+            return []
+        limit = figure(self.best.measured, self._objective) * (1 + near)
+        found = [item for item in self._good() if figure(item.measured, self._objective) <= limit]
+        return sorted(found, key=lambda item: figure(item.measured, self._objective))[:most]
 
     def expected(self, candidate: Candidate) -> Ratios:
         """Multiples of the float original's figures, corrected by what was measured."""
@@ -96,7 +106,7 @@ class Outlook:
         mine, theirs = figure(made, "size"), figure(best.measured, "size")
         if mine <= theirs * (1 + TIE):
             return ""
-        return f"{in_bytes(mine)} stored and sent cannot beat {in_bytes(theirs)} of {_name(best.candidate)}"
+        return f"{in_bytes(mine)} stored and sent twice cannot beat {in_bytes(theirs)} of {_name(best.candidate)}"
 
     def _factor(self, step: Proposal) -> Ratios:
         """What a step was measured to do beside what it was expected to do, where a pipeline with it and one without it ran."""
@@ -117,15 +127,15 @@ class Outlook:
         return Ratios(measured.bytes / max(here.bytes, 1), sent / max(sent_of, 1), faster)
 
     def _figure_of(self, known: Ratios) -> float:
-        """The objective's figure in its own unit: bytes stored and sent, or multiples of the original's latency."""
+        """The objective's figure in its own unit: bytes stored and sent twice, or multiples of the original's latency."""
         if self._objective != "size":
             return known.latency
         here = self._original
-        return known.bytes * here.bytes + known.download * (here.download_bytes or here.bytes)
+        return known.bytes * here.bytes + SENT_COUNTS * known.download * (here.download_bytes or here.bytes)
 
     def _words(self, value: float) -> str:
         if self._objective == "size":
-            return f"{in_bytes(value)} stored and sent"
+            return f"{in_bytes(value)} stored and sent twice"
         return f"{value:.2f} times the original's {self._objective}"
 
 

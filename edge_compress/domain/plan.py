@@ -279,7 +279,7 @@ def _weight(candidate: Candidate, objective: str, joules: Callable[[Ratios], flo
     """What the objective makes small, as far as it can be told before anything is run."""
     expected = ratios(candidate.made_of)
     if objective == "size":
-        return expected.bytes + expected.download
+        return expected.bytes + 2 * expected.download  # see choice.figure
     if objective == "energy" and candidate.predicted.energy_joules is None and joules is not None:
         return joules(expected)
     return expected.latency

@@ -130,6 +130,18 @@ class CandidateRunner:
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="memory") as pool:
             return list(pool.map(lambda item: self._with_memory(item, run), timed))
 
+    def settled(self, tried: Sequence[Tried], run: Run) -> list[Tried]:
+        """The same candidates timed once more, side by side and for longer: what ran in different rounds is no match."""
+        digests = list(dict.fromkeys(item.measurement.sha256 for item in tried))
+        try:
+            timed = self._time([self.baseline(run).sha256, *digests], run, self._settings.settling_seconds)
+        except StepFailed:  # too large or too slow together: what each measured alone stands
+            return list(tried)
+        return [
+            replace(item, measurement=replace(item.measurement, latency=_latency_of(timed[item.measurement.sha256])))
+            for item in tried
+        ]
+
     def _with_latency(self, item: Tried, run: Run) -> Tried:
         sha256 = item.measurement.sha256
         try:
@@ -298,21 +310,11 @@ class CandidateRunner:
             for sha256 in fresh:
                 self._store.put_step(self._latency_key(sha256), timed[sha256])
                 known[sha256] = timed[sha256]
-        return {
-            sha256: Latency(
-                value["p50"],
-                value["p95"],
-                ratio_to_float=value["ratio_to_float"],
-                cpu_seconds=value["cpu_seconds"],
-                cpu_ratio=value.get("cpu_ratio"),
-            )
-            for sha256, value in known.items()
-            if value is not None
-        }
+        return {sha256: _latency_of(value) for sha256, value in known.items() if value is not None}
 
-    def _time(self, digests: Sequence[str], run: Run) -> Mapping[str, Any]:
+    def _time(self, digests: Sequence[str], run: Run, seconds: float | None = None) -> Mapping[str, Any]:
         threads = self._request.profile.spec.threads
-        seconds = self._settings.timing_seconds
+        seconds = seconds or self._settings.timing_seconds
         arguments = {
             "plugins": [self._target_plugin],
             "artifacts": [{"id": item, "target": self._target.name, "path": self._path(item)} for item in digests],
@@ -320,7 +322,7 @@ class CandidateRunner:
             "seconds": seconds,
             "samples": self._source(self._role),
         }
-        decides = {"artifacts": list(digests), "threads": threads, **self._work_key()}
+        decides = {"artifacts": list(digests), "threads": threads, "seconds": seconds, **self._work_key()}
         return self._steps.result(Work("latency", decides, arguments, self._settings.step, cores=threads), run)
 
     def _latency_key(self, sha256: str) -> str:
@@ -367,3 +369,13 @@ class CandidateRunner:
 
     def _path(self, sha256: str) -> str:
         return str(self._store.blobs.path(sha256))
+
+
+def _latency_of(value: Mapping[str, Any]) -> Latency:
+    return Latency(
+        value["p50"],
+        value["p95"],
+        ratio_to_float=value["ratio_to_float"],
+        cpu_seconds=value["cpu_seconds"],
+        cpu_ratio=value.get("cpu_ratio"),
+    )

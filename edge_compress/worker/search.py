@@ -33,6 +33,8 @@ _JOINT_TRIED = 4
 _MOST_UNASKED = 4
 """trainings where a goal is missed and there is no budget"""
 _MOST_UNDONE = 3
+_NEAR, _MOST_SETTLED = 0.25, 5
+"""share of the best figure by which another may be worse and still be timed again beside it, and how many are"""
 _TAIL_SHARE, _TAIL_SECONDS = 0.06, 30.0
 """of a budget: kept for the last timings and golden vectors"""
 
@@ -82,6 +84,7 @@ class Search:
         self._try_trained(dear)
         self._try_put_off()
         self._try_leaner()
+        self._settle()
         return self._found
 
     def _try_joint(self, candidates: Sequence[Candidate]) -> None:
@@ -162,6 +165,15 @@ class Search:
             if not fresh or self._late():
                 return
             self._try(fresh)
+
+    def _settle(self) -> None:
+        """Time those that came near the best once more, side by side: measured in different rounds, noise would choose."""
+        contenders = {id(item.candidate) for item in self._outlook().contenders(_NEAR, _MOST_SETTLED)}
+        again = [item for item in self._found if id(item.candidate) in contenders]
+        if len(again) < 2 or self._request.objective == "size":
+            return
+        settled = {id(item.candidate): item for item in self._runner.settled(again, Run(self._run.cancelled))}
+        self._found = [settled.get(id(item.candidate), item) for item in self._found]
 
     def _is_quick(self, candidate: Candidate) -> bool:
         """Whether a pipeline was not looked at yet and trains nothing that was not trained already."""

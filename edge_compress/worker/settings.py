@@ -16,6 +16,8 @@ class WorkerSettings:
     propose: ChildLimits = ChildLimits(seconds=30, memory_bytes=2 * 2**30)
     max_model_bytes: int = 2 * 2**30
     timing_seconds: float = 0.4
+    settling_seconds: float = 1.0
+    """for each of the last contenders, timed side by side"""
     golden_samples: int = 4
     allow_pt2: bool = False
     """whether .pt2 archives are lifted; reading one runs operators that a stranger chose"""

@@ -78,7 +78,7 @@ def test_a_training_of_which_nobody_told_what_to_expect_is_tried() -> None:
 def test_a_file_that_is_larger_than_the_best_has_lost_where_size_counts() -> None:
     small = seen(OPTIMIZE, INT8, size=84 * 1024)
     made = Measurement("0" * 64, 96 * 1024, 96 * 1024)
-    assert outlook(small, objective="size").beaten(made) == "192Ki stored and sent cannot beat 168Ki of quantize.static"
+    assert outlook(small, objective="size").beaten(made) == "288Ki stored and sent twice cannot beat 252Ki of quantize.static"
     assert not outlook(small, objective="latency").beaten(made)
     assert not outlook(small, objective="size").beaten(Measurement("0" * 64, 85 * 1024, 85 * 1024)), "within a tie"
 
@@ -89,3 +89,11 @@ def test_what_cannot_keep_a_limit_is_not_trained_for_it() -> None:
     near = Outlook([], ORIGINAL, DeviceProfileSpec(latency_p95=0.008), 0.01, "latency")
     assert not near.cannot_meet(candidate(TRAINED)), "an expectation may be wrong"
     assert not known.cannot_meet(candidate(Proposal("stranger.train", "1", "structure", trains=True)))
+
+
+def test_contenders_are_those_near_the_best_that_keep_every_limit() -> None:
+    best, near = seen(INT8, ratio=0.5), seen(CUT, ratio=0.55)
+    known = outlook(near, best, seen(TRAINED, ratio=0.9), seen(CUT, INT8, ratio=0.45, drop=0.5))
+    assert known.contenders(0.25, 5) == [best, near]
+    assert known.contenders(0.25, 1) == [best]
+    assert outlook().contenders(0.25, 5) == []
