@@ -14,7 +14,7 @@ from edge_compress.domain.plan import Plan, Prefix, distinct, trainings
 
 CHEAP_SHARE = 0.2
 """of a budget: until then new candidates that train nothing are begun; those left over come after the trainings"""
-TRAINING_SHARE = 0.55
+TRAINING_SHARE = 0.7
 """of a budget, for trainings; the rest is for what follows them: precisions, quality, timing"""
 _WAVE_SECONDS = 600.0
 """a budget that gives every training more than this trains more structures instead"""

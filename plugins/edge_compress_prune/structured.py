@@ -38,16 +38,22 @@ _ONE_BLOCK = 0.12
 _OUTPUTS_AT_ONCE = 16
 """outputs that integer convolutions of onnxruntime make at a time on x86: 8 take longer than 16 (38 and 23 us, 3x3 over 16)"""
 _LANES = 8
+_USUALLY_LEFT = 0.8
+"""of the arithmetic, with the shares of answers that are proposed to stay"""
 CUT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
 class StructuredParams:
-    """How much goes, which, and how the rest is trained. ``macs`` outranks ``weights``, which outranks ``ratio``."""
+    """How much goes, which, and how the rest is trained. ``macs`` outranks ``weights``, then ``keep``, then ``ratio``."""
 
     ratio: float = param("share of the channels that go, over all layers together", default=0.4, minimum=0.0, maximum=0.95)
     macs: float | None = param("instead: share of the multiply-accumulates that stays", default=None, minimum=0.02, maximum=1.0)
     weights: float | None = param("instead: share of the weights that stays", default=None, minimum=0.02, maximum=1.0)
+    keep: float | None = param(
+        "instead: as much arithmetic goes as leaves this share of the answers as they were, before any training",
+        default=None, minimum=0.0, maximum=1.0,
+    )  # fmt: skip
     blocks: float = param(
         "share of the residual blocks that go whole before (at least one, those first that the answers miss least); the other "
         "shares are of what they leave",
@@ -93,7 +99,9 @@ class StructuredParams:
         """(macs, weights or channels; the share of them that stays)."""
         if self.macs is not None:
             return "macs", self.macs
-        return ("weights", self.weights) if self.weights is not None else ("channels", 1 - self.ratio)
+        if self.weights is not None:
+            return "weights", self.weights
+        return ("macs", _USUALLY_LEFT) if self.keep is not None else ("channels", 1 - self.ratio)
 
 
 class PruneStructured(Strategy[StructuredParams]):
@@ -122,16 +130,16 @@ class PruneStructured(Strategy[StructuredParams]):
 
         What each reached is in decision 0003.
         """
-        mild, deep = StructuredParams(macs=0.75), StructuredParams(weights=0.5)
+        mild, milder, deep = StructuredParams(keep=0.8), StructuredParams(keep=0.88), StructuredParams(weights=0.5)
         if model.ops.get("Add", 0) < _FEWEST_SUMS:
-            return [mild, deep]
-        return [StructuredParams(blocks=_ONE_BLOCK, macs=0.88), mild, deep]
+            return [mild, milder, deep]
+        return [StructuredParams(blocks=_ONE_BLOCK, keep=0.75), milder, deep]
 
     def bind(self, params: StructuredParams, profile: DeviceProfileSpec) -> StructuredParams:
         """With the multiple of channels that the profile's kernels like."""
         if params.round_to is not None:
             return params
-        wide = params.macs is not None and "int8" in profile.precisions
+        wide = params.wish[0] == "macs" and "int8" in profile.precisions
         return replace(params, round_to=_OUTPUTS_AT_ONCE if wide else _LANES)
 
     def expect(self, model: ModelFacts, params: StructuredParams) -> Expectation:
@@ -170,7 +178,16 @@ def _wish(params: StructuredParams) -> Wish:
 
     measure, left = params.wish
     return Wish(
-        measure, left, params.importance, params.schedule, params.rounds, params.most, params.round_to or _LANES, params.exclude
+        measure,
+        left,
+        params.importance,
+        params.schedule,
+        params.rounds,
+        params.most,
+        params.round_to or _LANES,
+        params.exclude,
+        params.keep if params.macs is None and params.weights is None else None,
+        may_stay_whole=params.blocks > 0,
     )
 
 

@@ -6,23 +6,24 @@ The schedules: at once; in equal steps; or fast first and slower towards the end
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edge_compress.graph.bridge.answers import Answer, read_answers
+from edge_compress.graph.bridge.answers import Answer, agreement, read_answers
 from edge_compress.graph.bridge.importer import Imported
 from edge_compress.graph.bridge.maps import stage_maps
 from edge_compress.graph.bridge.norms import fold, unfold
 from edge_compress.graph.bridge.pace import batch_within, epochs_within
 from edge_compress.graph.bridge.teacher import Teacher
-from edge_compress.graph.bridge.training import Course, Trained, fine_tune, held_out
+from edge_compress.graph.bridge.training import Course, Trained, fine_tune, held_out, outputs_of
 from edge_compress.plugin import Context
 from edge_compress_prune.structured_blocks import arithmetic_of
-from edge_compress_prune.structured_budget import Choice, share_out
+from edge_compress_prune.structured_budget import Choice, Layer, share_out
 from edge_compress_prune.structured_costs import costs_of, layers_of
 from edge_compress_prune.structured_groups import Group, cut, find_groups
 from edge_compress_prune.structured_importance import importances
@@ -35,6 +36,8 @@ _ANY_NUMBER_UP_TO = 8
 _SAMPLES = 256
 """calibration samples that importances are measured on, or as many as may be kept in memory"""
 _AT_ONCE = 32
+_TRIED = tuple(1 - 0.05 * step for step in range(1, 16))
+"""shares of the cost that are tried where a share of the answers is to stay"""
 _LAST_SHARE = 0.6
 """share of the epochs that the last of several rounds gets"""
 
@@ -55,6 +58,10 @@ class Wish:
     multiple: int
     """channels left are a multiple of this"""
     exclude: tuple[str, ...] = ()
+    keep: float | None = None
+    """instead of ``left``: the share of the answers that are as they were, before any training"""
+    may_stay_whole: bool = False
+    """something was cut already, so that ``keep`` may leave all channels"""
 
 
 def thin(imported: Imported, wish: Wish, course: Course, context: Context) -> Trained | None:
@@ -68,7 +75,7 @@ def thin(imported: Imported, wish: Wish, course: Course, context: Context) -> Tr
         course = replace(course, epochs=cutter.affordable(_count(context, course.batch)))
     if course.features == STAGES:
         course = replace(course, features=stage_maps(module, context.teacher()))
-    rounds = targets(wish.schedule, wish.rounds, wish.left)
+    rounds = targets(wish.schedule, wish.rounds, cutter.left)
     epochs = spans(course.epochs, len(rounds))
     done, trained = 0.0, None
     for number, (left, part) in enumerate(zip(rounds, epochs, strict=True)):
@@ -102,22 +109,26 @@ class _Cutter:
 
     def __init__(self, imported: Imported, wish: Wish, context: Context) -> None:
         self._module, self._wish, self._context = imported.module, wish, context
-        self._batches, self._answers, _ = questions(context)
+        self._batches, self._answers, told = questions(context)
+        self._told = [torch.cat(parts) for parts in zip(*told, strict=True)]
         self._few = [item[:2] if imported.free_batch else item for item in self._batches[0]]
         if imported.free_batch:
             self._batches = _in_parts(self._batches, self.bearable(_AT_ONCE))
         unfold(self._module, self._batches)
-        self._groups = self._usable(log=True) if wish.left < 1 else []
-        if not self._groups and wish.left < 1:
+        cuts = wish.left < 1 or wish.keep is not None
+        self._groups = self._usable(log=True) if cuts else []
+        if not self._groups and cuts:
             raise ValueError("no group of channels can be cut from this model")
         self._channels = {group.name: group.channels for group in self._groups}
         self._whole = self._cost() if self._groups else 1.0
         self._macs = self._arithmetic()
+        self.left = wish.left if wish.keep is None else self._least_that_keeps(wish.keep)
+        """the share of the cost that is to stay"""
 
     def affordable(self, samples: int) -> float:
         """Epochs that fit the step's time, once the cut is made: arithmetic is what the cut leaves of it, as far as is known."""
         limits = self._context.limits
-        left = self._wish.left**2 if self._wish.measure == "channels" else self._wish.left
+        left = self.left**2 if self._wish.measure == "channels" else self.left
         teacher = arithmetic_of(self._context.teacher())
         return epochs_within(limits.seconds, limits.threads, samples, student_macs=left * self._macs, teacher_macs=teacher)
 
@@ -132,18 +143,47 @@ class _Cutter:
         """Cut until this share of the original cost is left, as far as the groups allow."""
         if left >= 1:
             return
+        groups, repair, choices, layers = self._weighed()
+        gone = share_out(choices, layers, left * self._whole / self._cost())
+        _carry_out(self._module, self._few, groups, repair, gone)
+        counts = ", ".join(f"{_label(name)} {self._channels[name]}->{self._now(name, groups, gone)}" for name in self._channels)
+        self._context.log(f"{self._cost() / self._whole:.1%} of the {self._wish.measure} left; channels: {counts}")
+
+    def _weighed(self) -> tuple[list[Group], Repair, list[Choice], list[Layer]]:
+        """The groups as they are now, what repairs a cut, what each channel is worth, and what layers cost."""
         groups = [group for group in self._usable() if group.name in self._channels]
         how, seed = self._wish.importance, self._context.seed
         repair = Repair(self._module, groups, self._batches)
         worth = importances(self._module, groups, self._batches, self._answers, how, seed, repair)
         choices = [self._choice(group, tuple(float(value) for value in worth[group.name])) for group in groups]
-        layers = layers_of(self._module, groups, self._few, self._wish.measure)
-        gone = share_out(choices, layers, left * self._whole / self._cost())
-        for group in groups:
-            repair.compensate(group, gone.get(group.name, ()))
-        cut(self._module, self._few, gone)
-        counts = ", ".join(f"{_label(name)} {self._channels[name]}->{self._now(name, groups, gone)}" for name in self._channels)
-        self._context.log(f"{self._cost() / self._whole:.1%} of the {self._wish.measure} left; channels: {counts}")
+        return groups, repair, choices, layers_of(self._module, groups, self._few, self._wish.measure)
+
+    def _least_that_keeps(self, keep: float) -> float:
+        """The smallest share of the cost with which that share of the answers stays as it was, before any training.
+
+        Raises ValueError where even the mildest cut changes more, unless the module may stay as wide as it is.
+        """
+        groups, repair, choices, layers = self._weighed()
+
+        def kept(left: float) -> float:
+            copied = copy.deepcopy(self._module)
+            _carry_out(copied, self._few, groups, repair.of(copied), share_out(choices, layers, left))
+            with torch.no_grad():
+                made = [outputs_of(copied.eval(), batch) for batch in self._batches]
+            return agreement(self._answers, [torch.cat(parts) for parts in zip(*made, strict=True)], self._told)
+
+        best = kept(_TRIED[0])
+        if best < keep and self._wish.may_stay_whole:
+            self._context.log(f"no channel goes: already fewer than {keep:.0%} of the answers are as they were")
+            return 1.0
+        if best < keep:
+            raise ValueError(f"keep: the mildest cut leaves {best:.1%} of the answers as they were, expected {keep:.1%}")
+        good, bad = 0, len(_TRIED)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if kept(_TRIED[middle]) >= keep else (good, middle)
+        self._context.log(f"{_TRIED[good]:.0%} of the {self._wish.measure} may stay: {keep:.0%} of the answers are as they were")
+        return _TRIED[good]
 
     def _usable(self, log: bool = False) -> list[Group]:
         groups, left_out = find_groups(self._module, self._few)
@@ -167,6 +207,15 @@ class _Cutter:
     def _now(name: str, groups: Sequence[Group], gone: dict[str, list[int]]) -> int:
         before = next((group.channels for group in groups if group.name == name), 0)
         return before - len(gone.get(name, ()))
+
+
+def _carry_out(
+    module: nn.Module, few: Sequence[Tensor], groups: Sequence[Group], repair: Repair, gone: Mapping[str, Sequence[int]]
+) -> None:
+    """Cut channels out of a module in place, once what reads them makes do without."""
+    for group in groups:
+        repair.compensate(group, gone.get(group.name, ()))
+    cut(module, few, gone)
 
 
 def _in_parts(batches: Sequence[Sequence[Tensor]], size: int) -> list[list[Tensor]]:

@@ -29,6 +29,12 @@ class Repair:
         found = _second_moments(module, pairs, batches)
         self._moments = {(group.name, part.path): found[number] for number, (group, part) in enumerate(pairs)}
 
+    def of(self, copied: nn.Module) -> Repair:
+        """The same for an exact copy of the module."""
+        other = object.__new__(Repair)
+        other._module, other._moments = copied, self._moments
+        return other
+
     def compensate(self, group: Group, gone: Sequence[int]) -> None:
         """Change what reads the channels that will go, in place. The channels themselves stay until they are cut."""
         cut = np.asarray(gone, np.int64)

@@ -37,7 +37,7 @@ CASES: list[tuple[Strategy[Any], Any, float]] = [
     (QuantizeStatic(), StaticParams(activation="s8", activation_scheme="symmetric"), 0.3),
     (QuantizeStatic(), StaticParams(activation="s8", per_channel=False), 0.4),
     (QuantizeStatic(), StaticParams(bits=5), 0.6),
-    (QuantizeStatic(), StaticParams(calibration="entropy"), 0.5),
+    (QuantizeStatic(), StaticParams(calibration="entropy"), 0.7),
     (QuantizeStatic(), StaticParams(rounding="compensated", correct_bias=True, reduce_range=True), 0.2),
     (QuantizeStatic(), StaticParams(bits=4, per_channel=False), 0.9),
     (QuantizeStatic(), StaticParams(bits=4, mixed=True), 0.6),

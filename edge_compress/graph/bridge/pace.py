@@ -18,7 +18,7 @@ _BFLOAT16 = 4e10
 on one core of three kinds, rounded down"""
 _BACKWARD = 2.0
 """what a backward pass costs beside a forward one"""
-_FOR_TRAINING = 0.8
+_FOR_TRAINING = 0.85
 """share of a step's time that training gets; the rest is for what comes before and after"""
 _MOST = 200.0
 _FOR_ACTIVATIONS = 0.4

@@ -27,7 +27,7 @@ from edge_compress.graph.bridge.pace import bfloat16_here, samples_within
 from edge_compress.graph.bridge.teacher import Teacher
 
 _HELD_OUT = 512
-_OF_THE_LIMIT = 0.8
+_OF_THE_LIMIT = 0.85
 """share of the step's time that training may take, so that there is time for the cut before and for writing after"""
 _LOOK = 10
 """batches between looks at the clock"""

@@ -69,7 +69,7 @@ def test_what_each_strategy_proposes_first_comes_before_its_other_proposals_and_
 
 @pytest.mark.parametrize(
     ("budget", "count", "seconds"),
-    [(900.0, 2, 0.55 * 900), (120.0, 2, 66.0), (3600.0, 4, 1980.0 / 3)],
+    [(900.0, 2, 0.7 * 900), (120.0, 2, 84.0), (3600.0, 4, 2520.0 / 4)],
 )
 def test_a_budget_trains_as_many_as_there_are_cores_and_more_only_where_it_is_long(
     budget: float, count: int, seconds: float

@@ -117,3 +117,13 @@ def test_a_model_without_blocks_is_refused(tmp_path: Any, samples: np.ndarray[An
     context = ArrayContext({"x": samples}, scratch=tmp_path, teacher=model)
     with pytest.raises(ValueError, match="no residual block can go"):
         PruneStructured().apply(network(()), StructuredParams(blocks=0.3, ratio=0.0), context)
+
+
+def test_answers_that_no_cut_keeps_are_refused_before_training(tmp_path: Any, samples: np.ndarray[Any, Any]) -> None:
+    strengths = (1.0, 0.9, 0.8)
+    model = network(strengths)
+    context = ArrayContext({"x": samples}, scratch=tmp_path, teacher=model)
+    with pytest.raises(ValueError, match="keep: the mildest cut leaves"):
+        PruneStructured().apply(network(strengths), StructuredParams(keep=1.0, round_to=1, epochs=0), context)
+    kept = PruneStructured().apply(network(strengths), StructuredParams(blocks=0.3, keep=1.0, round_to=1, epochs=0), context)
+    assert {item.dims[0] for item in kept.graph.initializer if len(item.dims) == 4} == {4}

@@ -151,6 +151,14 @@ def test_layers_too_small_for_two_lots_stay_whole_where_lots_are_large(digits: D
     assert all(before == after if int(before) < 32 else int(after) % 16 == 0 for before, after in counts)
 
 
+def test_arithmetic_goes_as_far_as_the_answers_stay(digits: Digits) -> None:
+    before = digits.top1(onnx.load(NETWORK))
+    mild, far = (pruned(digits, keep=keep, epochs=0, round_to=4) for keep in (0.97, 0.8))
+    assert weights(far) < weights(mild) < weights(onnx.load(NETWORK))
+    assert digits.top1(mild) > before - 0.05
+    assert digits.top1(far) > before - 0.25
+
+
 def test_proposals_are_two_to_four_and_differ() -> None:
     proposals = PruneStructured().propose(facts({"Conv": 1}, ()), PROFILE)
     assert 2 <= len(set(proposals)) == len(proposals) <= 4
