@@ -227,16 +227,26 @@ def _most(ordered: Sequence[Candidate]) -> list[Candidate]:
 def trainings(candidates: Sequence[Candidate]) -> list[Prefix]:
     """The distinct trained prefixes, most promising first: single trainings before double ones; what a strategy proposes first
     before what it proposes next, for it knows best what keeps the quality; then in the order of ``candidates``."""
-    first: dict[int, Candidate] = {}
-    for at, item in enumerate(candidates):
-        if item.trains and all(item.trained != other.trained for other in first.values()):
-            first[at] = item
-    ordered = sorted(first.items(), key=lambda entry: (entry[1].trainings, _rank(entry[1]), entry[0]))
-    return [item.trained for _, item in ordered]
+    return [item.trained for item in _one_of_each_training(candidates)]
 
 
-def _rank(candidate: Candidate) -> int:
-    return sum(item.rank for item in candidate.made_of if item.trains)
+def favourites(candidates: Sequence[Candidate]) -> list[Prefix]:
+    """Of the distinct trained prefixes those that nothing but the order of ``candidates`` sets apart from the first: what each
+    strategy proposes first."""
+    ordered = _one_of_each_training(candidates)
+    return [item.trained for item in ordered if _place(item) == _place(ordered[0])]
+
+
+def _one_of_each_training(candidates: Sequence[Candidate]) -> list[Candidate]:
+    first: list[Candidate] = []
+    for item in candidates:
+        if item.trains and all(item.trained != other.trained for other in first):
+            first.append(item)
+    return sorted(first, key=_place)
+
+
+def _place(candidate: Candidate) -> tuple[int, int]:
+    return candidate.trainings, sum(item.rank for item in candidate.made_of if item.trains)
 
 
 def distinct(items: Iterable[Prefix]) -> list[Prefix]:

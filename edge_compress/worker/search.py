@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from edge_compress.domain.allotment import CHEAP_SHARE, Allotment
 from edge_compress.domain.cost import on_device
 from edge_compress.domain.outlook import Outlook, Seen
-from edge_compress.domain.plan import Candidate, Plan, Prefix, trainings
+from edge_compress.domain.plan import Candidate, Plan, Prefix, favourites, trainings
 from edge_compress.errors import Cancelled
 from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
 from edge_compress.worker.inputs import PairRequest
@@ -37,6 +37,16 @@ _NEAR, _MOST_SETTLED = 0.25, 5
 """share of the best figure by which another may be worse and still be timed again beside it, and how many are"""
 _TAIL_SHARE, _TAIL_SECONDS = 0.06, 30.0
 """of a budget: kept for the last timings and golden vectors"""
+_MOST_OF_IT = 0.9
+"""share of its time that must be left for a training to begin in the place of one that failed"""
+
+
+Instead = Callable[[], Candidate | None]
+"""What to try in the place of a candidate that failed; None: nothing. Called from several threads at once"""
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class Search:
         self._clock, self._allotment = budget.clock, budget.allotment
         self._found: list[Tried] = []
         self._done = self._total = 0
+        self._choosing = threading.Lock()
 
     def tried(self, plan: Plan) -> list[Tried]:
         """Every candidate of the plan with what became of it, and the leaner pipelines that were tried beside the best."""
@@ -100,18 +111,22 @@ class Search:
     def _try_trained(self, dear: Sequence[Candidate]) -> None:
         """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
         and then what follows each."""
-        every = trainings(dear)
-        waiting = every[:_MOST_UNASKED] if self._allotment.prefixes is None else list(every)
-        more = every[len(waiting) :]
+        every, asked = trainings(dear), self._allotment.prefixes is not None
+        waiting = [item for item in every if self._allotment.allows(item)] if asked else every[:_MOST_UNASKED]
+        others = [item for item in every if item not in waiting]
+        spare = [item for item in favourites(dear) if item in others] if asked else []
         while waiting:
-            if self._allotment.prefixes is None and self._outlook().best is not None:
-                self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in [*waiting, *more]]
+            if not asked and self._outlook().best is not None:
+                self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in [*waiting, *others]]
                 return
             first, following = self._next_wave(waiting, dear)
             needed = not any(item.state == "measured" for item in self._found)
-            self._try(first, at_least=int(needed))
+            self._try(first, at_least=int(needed), instead=lambda: self._instead(spare, dear))
             self._try_followers(following)
-        self._found += [Tried(item, "skipped", UNASKED) for item in dear if item.trained in more]
+        granted = [item for item in others if self._was_made(item)]
+        self._try_followers([item for item in dear if item.trained in granted and self._is_new(item)])
+        why = self._no_time() if asked else UNASKED
+        self._found += [Tried(item, "skipped", why) for item in dear if item.trained in others and self._is_new(item)]
 
     def _next_wave(self, waiting: list[Prefix], dear: Sequence[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """What is trained next, taken off ``waiting``: one pipeline of each training, the shortest, and what else follows them.
@@ -120,8 +135,7 @@ class Search:
         first: list[Candidate] = []
         following: list[Candidate] = []
         while waiting and len(first) < self._cores:
-            prefix = waiting.pop(0)
-            members = sorted((item for item in dear if item.trained == prefix), key=lambda item: len(item.steps))
+            members = _members(waiting.pop(0), dear)
             whys = [self._why_not(item, outlook) for item in members]
             if all(whys):
                 self._found += [Tried(item, "skipped", why) for item, why in zip(members, whys, strict=True)]
@@ -130,6 +144,17 @@ class Search:
             following += [item for item, why in zip(members[1:], whys[1:], strict=True) if not why]
             self._found += [Tried(item, "skipped", why) for item, why in zip(members[1:], whys[1:], strict=True) if why]
         return first, following
+
+    def _instead(self, spare: list[Prefix], dear: Sequence[Candidate]) -> Candidate | None:
+        """What is trained in the place of a training that failed, taken off ``spare``; None: nothing that promises anything, or
+        too little time."""
+        outlook = self._outlook()
+        with self._choosing:
+            while spare and time.monotonic() + _MOST_OF_IT * self._allotment.seconds < self._clock.deadline:
+                members = _members(spare.pop(0), dear)
+                if not all(self._why_not(item, outlook) for item in members):
+                    return members[0]
+        return None
 
     def _try_followers(self, candidates: Sequence[Candidate]) -> None:
         """What follows a training, where the training kept the quality."""
@@ -140,11 +165,11 @@ class Search:
 
     def _why_not(self, candidate: Candidate, outlook: Outlook) -> str:
         """Why a candidate that trains is not tried; empty: it is."""
-        allotted = self._allotment
-        if not allotted.allows(candidate.trained):
-            count = len(allotted.prefixes or ())
-            return f"the budget is for {count} trainings of {allotted.seconds:.0f} s, and others promise more"
         return "" if self._late() else outlook.cannot_meet(candidate) or outlook.cannot_beat(candidate)
+
+    def _no_time(self) -> str:
+        count = len(self._allotment.prefixes or ())
+        return f"the budget is for {count} trainings of {self._allotment.seconds:.0f} s, and others promise more"
 
     def _late(self) -> bool:
         """Whether the budget has ended: what is in the cache is still taken, and for the rest that is the reason."""
@@ -177,9 +202,13 @@ class Search:
 
     def _is_quick(self, candidate: Candidate) -> bool:
         """Whether a pipeline was not looked at yet and trains nothing that was not trained already."""
-        fresh = all(item.candidate.steps != candidate.steps for item in self._found)
-        made = any(item.candidate.trained == candidate.trained and item.state == "measured" for item in self._found)
-        return fresh and (not candidate.trains or made)
+        return self._is_new(candidate) and (not candidate.trains or self._was_made(candidate.trained))
+
+    def _is_new(self, candidate: Candidate) -> bool:
+        return all(item.candidate.steps != candidate.steps for item in self._found)
+
+    def _was_made(self, trained: Prefix) -> bool:
+        return any(item.candidate.trained == trained and item.state == "measured" for item in self._found)
 
     def _outlook(self) -> Outlook:
         """What all that was measured until now lets expect."""
@@ -189,15 +218,17 @@ class Search:
         original = on_device(self._runner.float_measurement(Run(self._run.cancelled)), facts, profile)
         return Outlook(seen, original, profile, self._request.model.spec.quality.max_drop, self._request.objective)
 
-    def _try(self, candidates: Sequence[Candidate], *, until: float = math.inf, at_least: int = 0) -> None:
-        """Make, judge and time candidates together."""
+    def _try(
+        self, candidates: Sequence[Candidate], *, until: float = math.inf, at_least: int = 0, instead: Instead = _nothing
+    ) -> None:
+        """Make, judge and time candidates together; and what ``instead`` gives for one that failed."""
         if not candidates:
             return
-        made = self._made(candidates, until, at_least)
+        made = self._made(candidates, until, at_least, instead)
         self._run.progress(self._fraction(), "measuring latency and memory")
         self._found += self._runner.measure(made, self._request.model.spec.quality.max_drop, Run(self._run.cancelled))
 
-    def _made(self, candidates: Sequence[Candidate], until: float, at_least: int) -> list[Tried]:
+    def _made(self, candidates: Sequence[Candidate], until: float, at_least: int, instead: Instead) -> list[Tried]:
         """Make and judge candidates in their order, as many at a time as there are cores. At the deadline those that run are
         stopped, once ``at_least`` so many were made."""
         made = 0
@@ -224,8 +255,15 @@ class Search:
                 self._run.progress(self._fraction(), f"tried {self._done} of {max(self._total, self._done)} candidates")
             return tried
 
+        def attempts(candidate: Candidate) -> list[Tried]:
+            tried = [attempt(candidate)]
+            while tried[-1].state == "failed" and (other := instead()) is not None:
+                tried.append(attempt(other))
+            return tried
+
         with ThreadPoolExecutor(max_workers=self._cores, thread_name_prefix="candidate") as pool:
-            return [future.result() for future in [pool.submit(attempt, candidate) for candidate in candidates]]
+            waiting = [pool.submit(attempts, candidate) for candidate in candidates]
+            return [tried for future in waiting for tried in future.result()]
 
     def _gate(self) -> Gate:
         """Stops a candidate whose file is too large to win before its quality is measured, where that takes long."""
@@ -235,3 +273,8 @@ class Search:
 
     def _fraction(self) -> float:
         return 0.8 * self._done / max(self._total, self._done)
+
+
+def _members(prefix: Prefix, dear: Sequence[Candidate]) -> list[Candidate]:
+    """The pipelines that begin with a training, the shortest first."""
+    return sorted((item for item in dear if item.trained == prefix), key=lambda item: len(item.steps))

@@ -126,14 +126,14 @@ class PruneStructured(Strategy[StructuredParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StructuredParams]:
-        """A cut that short training makes up for, one of depth as well where there are residual blocks, and a deep one.
+        """A cut that short training makes up for, of depth as well where there are residual blocks, a milder and a deep one.
 
         What each reached is in decision 0003.
         """
         mild, milder, deep = StructuredParams(keep=0.8), StructuredParams(keep=0.88), StructuredParams(weights=0.5)
         if model.ops.get("Add", 0) < _FEWEST_SUMS:
             return [mild, milder, deep]
-        return [StructuredParams(blocks=_ONE_BLOCK, keep=0.75), milder, deep]
+        return [StructuredParams(blocks=_ONE_BLOCK, keep=0.8), StructuredParams(blocks=_ONE_BLOCK, keep=0.9), deep]
 
     def bind(self, params: StructuredParams, profile: DeviceProfileSpec) -> StructuredParams:
         """With the multiple of channels that the profile's kernels like."""

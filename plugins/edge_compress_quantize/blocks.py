@@ -26,6 +26,7 @@ from edge_compress.plugin import (
     Ensures,
     Expectation,
     InvalidSpec,
+    LayerFacts,
     ModelFacts,
     Requires,
     Strategy,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _OPS = ("MatMul", "Gemm")
 _LEAST_SHARE = 0.2
+_SMALLEST = 4096
 _RUNTIME = "onnxruntime"
 
 
@@ -57,7 +59,7 @@ class BlocksParams:
     integers: bool | None = param(
         "multiply in int8, activations rounded block by block; absent: where the profile runs int8", default=None
     )
-    smallest: int = param("matrices with fewer values are stored like other weights", default=4096, unit="values", minimum=1)
+    smallest: int = param("matrices with fewer values are stored like other weights", default=_SMALLEST, unit="values", minimum=1)
     least_decibels: float = param(
         "matrices whose signal-to-noise ratio in 4 bits is lower get 8 bits; 0: none do", default=0.0, unit="dB", minimum=0.0
     )
@@ -98,7 +100,10 @@ class QuantizeBlocks(Strategy[BlocksParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[BlocksParams]:
-        """4 bits in fine blocks; the same with 8 bits for the matrices that lose most; what is fastest; 8 bits for integers."""
+        """4 bits in fine blocks; the same with 8 bits for the matrices that lose most; what is fastest; 8 bits for integers.
+        Nothing where every matrix is smaller than those that are cut into blocks."""
+        if model.layers and not any(_is_large(layer) for layer in model.layers):
+            return []
         fine = [BlocksParams(), BlocksParams(least_decibels=19.0)]
         if "int8" not in profile.precisions:
             return fine[:1]
@@ -145,3 +150,7 @@ class QuantizeBlocks(Strategy[BlocksParams]):
         context.log(f"{len(bits)} products are by weights in blocks of {params.block}")
         restore_interface(folded, model)
         return folded
+
+
+def _is_large(layer: LayerFacts) -> bool:
+    return layer.op in _OPS and layer.weight_count >= _SMALLEST

@@ -93,3 +93,18 @@ def test_profiles_share_what_they_have_in_common_and_each_gets_its_best() -> Non
 
 def test_without_anything_to_train_there_is_nothing_to_share() -> None:
     assert allot([plan_of(OPTIMIZE, INT8)], 900.0, 2).prefixes == ()
+
+
+def test_what_most_profiles_want_is_trained_before_what_one_alone_does_so_that_each_training_gets_more_time() -> None:
+    other = Proposal("lowrank.distil", "1", "structure", bytes_ratio=0.9, download_ratio=0.9, latency_ratio=0.9, trains=True)
+    plans = [
+        plan_of(OPTIMIZE, INT8, QAT, cut(0.4), other),
+        plan_of(OPTIMIZE, cut(0.5), other),
+        plan_of(OPTIMIZE, cut(0.6), other),
+    ]
+    made = allot(plans, 900.0, 2)
+    assert made.seconds == pytest.approx(TRAINING_SHARE * 900), "all of them at once, not in turns"
+    assert made.prefixes is not None
+    assert len(made.prefixes) == 2
+    assert made.prefixes[0][-1].strategy == "lowrank.distil", "it promises none of them most, and serves all"
+    assert made.prefixes[1] == trainings(plans[0].candidates)[0]

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from edge_compress.graph.check import parse_checked
 from edge_compress.graph.facts import facts_of_model
-from edge_compress.plugin import DeviceProfileSpec, InvalidSpec, ModelFacts
+from edge_compress.plugin import DeviceProfileSpec, InvalidSpec, LayerFacts, ModelFacts
 from tests.unit.plugins.array_context import ArrayContext
 from tests.unit.plugins.test_quantize_weights import embedded, error, model_of, run, weights
 
@@ -175,3 +175,11 @@ def test_integers_are_used_where_the_profile_has_them_and_8_bits_only_there() ->
         bound = [strategy.bind(item, profile) for item in strategy.propose(facts, profile)]
         assert {item.integers for item in bound} == {whole}
         assert (8 in {item.bits for item in bound}) is whole
+
+
+def test_nothing_is_proposed_where_every_matrix_is_too_small_for_blocks() -> None:
+    small = LayerFacts("head", "Gemm", weight_bytes=4 * 640, weight_count=640)
+    facts = ModelFacts("0" * 64, 3000, 17, (), (), ops={"Gemm": 1}, layers=(small,), weight_dtypes={"float32": 2560})
+    assert not QuantizeBlocks().propose(facts, DeviceProfileSpec())
+    large = replace(small, weight_bytes=4 * 4096, weight_count=4096)
+    assert QuantizeBlocks().propose(replace(facts, layers=(small, large)), DeviceProfileSpec())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edge_compress.domain.allotment import Allotment
 from edge_compress.domain.spec import DeviceProfile, Model, Recipe
-from edge_compress.worker.engine import Engine, PairRequest
+from edge_compress.worker.engine import Budget, Engine, PairRequest
+from edge_compress.worker.search import Clock
 
 FRAGILE = '''
 import os, time
@@ -101,6 +104,31 @@ class Keep(Strategy[Number]):
         return model
 
 
+class Balk(Strategy[NoParams]):
+    """Finds that training is not worth it."""
+
+    name = "fragile.balk"
+    stage = "structure"
+    Params = NoParams
+    requires = Requires(training=True)
+
+    def propose(self, model, profile):
+        return [NoParams()] if profile.threads == 5 else []
+
+    def apply(self, model, params, context):
+        raise ValueError("nothing to gain")
+
+
+class Tame(Balk):
+    """Trains, it says."""
+
+    name = "fragile.tame"
+
+    def apply(self, model, params, context):
+        model.doc_string = "tame"
+        return model
+
+
 class Runtime(Target):
     """Takes every model with one thread, and dies of marked ones with two."""
 
@@ -122,7 +150,7 @@ class Runtime(Target):
 
 @hookimpl
 def edge_compress_register_strategies():
-    return [Mark(), Sleep(), Lent(), Keep()]
+    return [Mark(), Sleep(), Lent(), Keep(), Balk(), Tame()]
 
 
 @hookimpl
@@ -157,6 +185,25 @@ def test_a_candidate_that_dies_when_it_is_timed_loses_alone(
     assert died
     others = [item for item in result.outcome.candidates if item.state in ("chosen", "lost") and item not in died]
     assert any(item.measurement.latency is not None for item in others)
+
+
+def test_a_training_that_finds_nothing_to_gain_makes_room_for_another(
+    fragile_plugin: None, make_engine: Callable[..., Engine], digits: Model, make_profile: Callable[..., DeviceProfile]
+) -> None:
+    engine = make_engine()
+    request = PairRequest(digits, make_profile("five", threads=5, precisions=["fp32"]), None, "size")
+    balk = next(item for item in engine.plan(request).candidates if item.steps and item.steps[-1].strategy == "fragile.balk")
+
+    def fates(name: str, clock: Clock, seed: int = 0) -> set[tuple[str, str]]:
+        result = engine.run(replace(request, seed=seed), budget=Budget(clock, Allotment(20.0, (balk.trained,))))
+        made = [item for item in result.outcome.candidates if item.steps and name in [step.strategy for step in item.steps]]
+        return {(item.state, item.why) for item in made}
+
+    assert {state for state, _ in fates("fragile.balk", Clock())} == {"failed"}
+    assert {state for state, _ in fates("fragile.tame", Clock())} <= {"lost", "chosen", "skipped"}
+    assert {state for state, _ in fates("fragile.tame", Clock())} & {"lost", "chosen"}, "there was time left for it"
+    short = fates("fragile.tame", Clock(deadline=time.monotonic() + 15), seed=1)
+    assert {why for _, why in short} == {"the budget is for 1 trainings of 20 s, and others promise more"}
 
 
 def test_a_plugin_that_raises_the_products_own_errors_when_asked_loses_alone(
