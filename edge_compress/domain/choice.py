@@ -16,6 +16,10 @@ TIE = 0.03
 SENT_COUNTS = 2
 """what a byte that is sent counts as beside one that is stored: it is sent again with every version, and links are dear"""
 
+QUALITY_COUNTS = 0.1
+"""by how much the objective must be better for the whole of the drop that is allowed to be worth it: on other samples such a
+candidate as often as not loses more than is allowed"""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -37,7 +41,7 @@ def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, ma
     over = {id(item): excesses(item.measurement, profile, max_drop) for item in measured}
     good = [item for item in measured if not over[id(item)] and item.measurement.latency is not None]
     if good:
-        best = _best(good, objective)
+        best = _best(good, objective, max_drop)
         fates = [_fate(item, best, over.get(id(item), ()), objective) for item in results]
         chosen = next(item for item in fates if item.state == "chosen")
         return Choice(Verdict.FEASIBLE, None, None, chosen, tuple(fates))
@@ -122,8 +126,15 @@ def figure(measurement: Measurement, objective: str) -> float:
     return ratio if ratio is not None else measurement.latency.p50
 
 
-def _best(good: Sequence[CandidateResult], objective: str) -> CandidateResult:
-    fastest = _within_a_tie(good, lambda item: figure(item.measurement, objective))
+def worth(measurement: Measurement, objective: str, max_drop: float) -> float:
+    """What the best candidate has least of: the objective's figure, made larger by the share of the allowed drop that is lost."""
+    lost = measurement.quality.drop if measurement.quality else 0.0
+    share = min(1.0, max(0.0, lost / max_drop)) if max_drop > 0 else 0.0
+    return figure(measurement, objective) * (1 + QUALITY_COUNTS * share)
+
+
+def _best(good: Sequence[CandidateResult], objective: str, max_drop: float) -> CandidateResult:
+    fastest = _within_a_tie(good, lambda item: worth(item.measurement, objective, max_drop))
     smallest = _within_a_tie(fastest, lambda item: item.measurement.download_bytes or item.measurement.bytes)
     return min(smallest, key=lambda item: (_drop(item), len(item.steps)))
 
@@ -146,6 +157,11 @@ def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[Excess], 
         words = "; ".join(excess.words for excess in over)
         return replace(item, state="lost", why=words)
     mine, theirs = figure(item.measurement, objective), figure(best.measurement, objective)
+    if mine < theirs * (1 - TIE):
+        lost = f"{max(0.0, _drop(item)):.4f} against {max(0.0, _drop(best)):.4f}"
+        return replace(
+            item, state="lost", why=f"{objective} is {mine / theirs:.2f} times the chosen one's, not worth a drop of {lost}"
+        )
     if mine <= theirs * (1 + TIE):
         return replace(
             item, state="lost", why=f"same {objective} within {TIE:.0%}, but a larger download, more drop or more steps"

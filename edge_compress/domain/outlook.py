@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_compress.domain.artifact import Measurement
-from edge_compress.domain.choice import SENT_COUNTS, TIE, figure
+from edge_compress.domain.choice import SENT_COUNTS, TIE, figure, worth
 from edge_compress.domain.cost import corrected, excesses, in_bytes, predicted_excesses
 from edge_compress.domain.plan import Candidate, Proposal, Ratios, ratios
 from edge_compress.domain.spec import DeviceProfileSpec
@@ -41,7 +41,10 @@ class Outlook:
     @property
     def best(self) -> Seen | None:
         """The one that keeps every limit and is best by the objective; None: none keeps them all."""
-        return min(self._good(), key=lambda item: figure(item.measured, self._objective), default=None)
+        return min(self._good(), key=self._worth, default=None)
+
+    def _worth(self, item: Seen) -> float:
+        return worth(item.measured, self._objective, self._max_drop)
 
     def _good(self) -> list[Seen]:
         return [
@@ -54,9 +57,8 @@ class Outlook:
         """The best and those that keep every limit and are worse by at most a share of ``near``, best first, at most ``most``."""
         if self.best is None:
             return []
-        limit = figure(self.best.measured, self._objective) * (1 + near)
-        found = [item for item in self._good() if figure(item.measured, self._objective) <= limit]
-        return sorted(found, key=lambda item: figure(item.measured, self._objective))[:most]
+        limit = self._worth(self.best) * (1 + near)
+        return sorted((item for item in self._good() if self._worth(item) <= limit), key=self._worth)[:most]
 
     def expected(self, candidate: Candidate) -> Ratios:
         """Multiples of the float original's figures, corrected by what was measured."""
@@ -85,7 +87,8 @@ class Outlook:
         best = self.best
         if best is None or _silent(candidate):
             return ""
-        expected, reached = self._figure_of(self.expected(candidate)), self._figure_of(self._reached(best.measured))
+        spoilt = self._worth(best) / figure(best.measured, self._objective)
+        expected, reached = self._figure_of(self.expected(candidate)), spoilt * self._figure_of(self._reached(best.measured))
         if expected * _DOUBT <= reached * (1 + TIE):
             return ""
         return f"expected {self._words(expected)} cannot beat {self._words(reached)} of {_name(best.candidate)}"
@@ -103,7 +106,7 @@ class Outlook:
         best = self.best
         if best is None or self._objective != "size":
             return ""
-        mine, theirs = figure(made, "size"), figure(best.measured, "size")
+        mine, theirs = figure(made, "size"), self._worth(best)
         if mine <= theirs * (1 + TIE):
             return ""
         return f"{in_bytes(mine)} stored and sent twice cannot beat {in_bytes(theirs)} of {_name(best.candidate)}"

@@ -22,6 +22,7 @@ from edge_compress.domain.spec import Model, ModelData
 from edge_compress.errors import InvalidModel, StepFailed
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
+from edge_compress.worker.budget import Budget, Clock
 from edge_compress.worker.candidates import ORIGINAL, CandidateRunner, Tried
 from edge_compress.worker.concluding import Conclusion
 from edge_compress.worker.cores import Cores
@@ -38,7 +39,7 @@ from edge_compress.worker.layers import LayerScan
 from edge_compress.worker.originals import Originals
 from edge_compress.worker.planning import Planner
 from edge_compress.worker.remembering import OutcomeMemory, PairResult, renamed
-from edge_compress.worker.search import Budget, Clock, Search
+from edge_compress.worker.search import Search
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, versions_of
 from edge_compress.worker.stopping import either

@@ -12,13 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-from edge_compress.domain.allotment import CHEAP_SHARE, Allotment
 from edge_compress.domain.cost import on_device
 from edge_compress.domain.outlook import Outlook, Seen
 from edge_compress.domain.plan import Candidate, Plan, Prefix, favourites, trainings
 from edge_compress.errors import Cancelled
+from edge_compress.worker.budget import Budget
 from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
 from edge_compress.worker.inputs import PairRequest
 from edge_compress.worker.remembering import NOT_NEEDED, OUT_OF_TIME, UNASKED
@@ -35,11 +34,6 @@ _MOST_UNASKED = 4
 _MOST_UNDONE = 3
 _NEAR, _MOST_SETTLED = 0.25, 5
 """share of the best figure by which another may be worse and still be timed again beside it, and how many are"""
-_TAIL_SHARE, _TAIL_SECONDS = 0.06, 30.0
-"""of a budget: kept for the last timings and golden vectors"""
-_MOST_OF_IT = 0.9
-"""share of its time that must be left for a training to begin in the place of one that failed"""
-
 
 Instead = Callable[[], Candidate | None]
 """What to try in the place of a candidate that failed; None: nothing. Called from several threads at once"""
@@ -49,34 +43,12 @@ def _nothing() -> None:
     return None
 
 
-@dataclass(frozen=True)
-class Clock:
-    """Monotonic seconds: until when cheap candidates are begun, and when nothing more is made. Infinite without a budget."""
-
-    cheap_until: float = math.inf
-    deadline: float = math.inf
-
-    @staticmethod
-    def of(started: float, budget_seconds: float) -> Clock:
-        """The times of a budget that began to run at ``started``."""
-        tail = min(_TAIL_SHARE * budget_seconds, _TAIL_SECONDS)
-        return Clock(started + CHEAP_SHARE * budget_seconds, started + budget_seconds - tail)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a model's search may use: its times, and what may be trained how long."""
-
-    clock: Clock
-    allotment: Allotment
-
-
 class Search:
     """One pair's search."""
 
     def __init__(self, request: PairRequest, runner: CandidateRunner, cores: int, run: Run, budget: Budget) -> None:
         self._request, self._runner, self._cores, self._run = request, runner, cores, run
-        self._clock, self._allotment = budget.clock, budget.allotment
+        self._budget, self._clock, self._allotment = budget, budget.clock, budget.allotment
         self._found: list[Tried] = []
         self._done = self._total = 0
         self._choosing = threading.Lock()
@@ -150,7 +122,7 @@ class Search:
         too little time."""
         outlook = self._outlook()
         with self._choosing:
-            while spare and time.monotonic() + _MOST_OF_IT * self._allotment.seconds < self._clock.deadline:
+            while spare and self._budget.has_room(time.monotonic()):
                 members = _members(spare.pop(0), dear)
                 if not all(self._why_not(item, outlook) for item in members):
                     return members[0]

@@ -36,7 +36,8 @@ _FEWEST_SUMS = 4
 _ONE_BLOCK = 0.12
 """share of the blocks that is one of them, or two of a deep model's"""
 _OUTPUTS_AT_ONCE = 16
-"""outputs that integer convolutions of onnxruntime make at a time on x86: 8 take longer than 16 (38 and 23 us, 3x3 over 16)"""
+"""outputs that convolutions of onnxruntime make at a time on x86, in integers and, with AVX-512, in floats: in integers 8 take
+longer than 16 (38 and 23 us, 3x3 over 16). One number for all profiles, so that they share the training."""
 _LANES = 8
 _USUALLY_LEFT = 0.8
 """of the arithmetic, with the shares of answers that are proposed to stay"""
@@ -68,8 +69,7 @@ class StructuredParams:
     most: float = param("largest share of one layer's channels that goes", default=0.65, minimum=0.0, maximum=0.95)
     round_to: int | None = param(
         "channels left in a layer are a multiple of this; layers under twice as many: any number, or all of them where this is "
-        "over 8. Absent: 16 where arithmetic is what counts and the profile computes in int8, whose kernels on x86 make 16 "
-        "outputs at a time; else 8",
+        "over 8. Absent: 16 where arithmetic counts, since onnxruntime's kernels on x86 make 16 outputs at a time; else 8",
         default=None, minimum=1, maximum=64, unit="channels",
     )  # fmt: skip
     schedule: str = param("cut at once, in equal steps, or by the cubic schedule", default="one-shot",
@@ -136,11 +136,10 @@ class PruneStructured(Strategy[StructuredParams]):
         return [StructuredParams(blocks=_ONE_BLOCK, keep=0.8), StructuredParams(blocks=_ONE_BLOCK, keep=0.9), deep]
 
     def bind(self, params: StructuredParams, profile: DeviceProfileSpec) -> StructuredParams:
-        """With the multiple of channels that the profile's kernels like."""
+        """With the multiple of channels that the runtime's kernels like."""
         if params.round_to is not None:
             return params
-        wide = params.wish[0] == "macs" and "int8" in profile.precisions
-        return replace(params, round_to=_OUTPUTS_AT_ONCE if wide else _LANES)
+        return replace(params, round_to=_OUTPUTS_AT_ONCE if params.wish[0] == "macs" else _LANES)
 
     def expect(self, model: ModelFacts, params: StructuredParams) -> Expectation:
         """Where both sides of a layer are cut alike, its weights and arithmetic fall by the square of the channels' share."""

@@ -63,3 +63,19 @@ def test_of_one_strategys_proposals_the_best_is_told_and_broken_limits_are_anoth
     said = told(lean, worst, worse, wrong, pipeline("quantize", "other", "more", ratio=1, size=9), objective="latency")
     assert len(said) == 1
     assert "20% slower" in said[0]
+
+
+def test_a_little_of_the_objective_is_not_bought_with_all_of_the_drop_that_is_allowed() -> None:
+    true, near, far = (
+        pipeline("a", ratio=0.5, size=1000),
+        pipeline("b", ratio=0.47, size=1000, drop=0.0095),
+        pipeline("c", ratio=0.44, size=1000, drop=0.0095),
+    )
+    small = choose([true, near], DeviceProfileSpec(), max_drop=0.01, objective="latency")
+    assert small.chosen is not None
+    assert small.chosen.steps == true.steps
+    lost = next(item for item in small.candidates if item.state == "lost")
+    assert lost.why == "latency is 0.94 times the chosen one's, not worth a drop of 0.0095 against 0.0000"
+    large = choose([true, near, far], DeviceProfileSpec(), max_drop=0.01, objective="latency")
+    assert large.chosen is not None
+    assert large.chosen.steps == far.steps, "a sixth faster is worth it"

@@ -13,8 +13,8 @@ import pytest
 
 from edge_compress.domain.allotment import Allotment
 from edge_compress.domain.spec import DeviceProfile, Model, Recipe
-from edge_compress.worker.engine import Budget, Engine, PairRequest
-from edge_compress.worker.search import Clock
+from edge_compress.worker.budget import Budget, Clock
+from edge_compress.worker.engine import Engine, PairRequest
 
 FRAGILE = '''
 import os, time

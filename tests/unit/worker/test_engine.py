@@ -16,8 +16,8 @@ from edge_compress.domain.allotment import Allotment
 from edge_compress.domain.spec import DeviceProfile, Model, Recipe
 from edge_compress.errors import Cancelled, InvalidData, InvalidModel, InvalidSpec
 from edge_compress.store.interface import Store
-from edge_compress.worker.engine import Budget, Engine, PairRequest, PairResult
-from edge_compress.worker.search import Clock
+from edge_compress.worker.budget import Budget, Clock
+from edge_compress.worker.engine import Engine, PairRequest, PairResult
 
 MakeEngine = Callable[..., Engine]
 MakeProfile = Callable[..., DeviceProfile]

@@ -12,8 +12,8 @@ import numpy as np
 from edge_compress.domain.allotment import Allotment
 from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe, parse_resource
 from edge_compress.store.interface import Store
-from edge_compress.worker.engine import Budget, Engine, PairRequest
-from edge_compress.worker.search import Clock
+from edge_compress.worker.budget import Budget, Clock
+from edge_compress.worker.engine import Engine, PairRequest
 
 
 def test_pairs_of_one_model_share_its_budget(
