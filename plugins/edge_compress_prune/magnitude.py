@@ -1,8 +1,8 @@
 """prune.magnitude: sets the weights nearest to zero to zero. Shapes stay, so only the download shrinks (zeros compress).
 
 Sources: Han et al. 2015 (arXiv:1506.02626) for magnitude, Zhu and Gupta 2017 (arXiv:1710.01878) for ratios over the whole
-model, Mishra et al. 2021 (arXiv:2104.08378) for N:M. No fine-tuning follows here. Does not make a model faster, nor smaller on
-the device; does not apply to models without float weights in convolutions or matrix products.
+model, Mishra et al. 2021 (arXiv:2104.08378) for N:M. No fine-tuning follows: see ``prune.unstructured``. Does not make a model
+faster, nor smaller on the device; does not apply to models without float weights in convolutions or matrix products.
 """
 
 from __future__ import annotations

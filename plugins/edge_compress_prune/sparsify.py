@@ -23,10 +23,10 @@ def sparsify(model: onnx.ModelProto, params: MagnitudeParams) -> tuple[int, int]
     if unknown := next((name for name in params.exclude if name not in known), None):
         raise ValueError(f"exclude: read {unknown!r}, expected the name of a node or of a tensor that a node makes")
     values = [(tensor, axis, numpy_helper.to_array(tensor)) for tensor, axis in _weights(model.graph, params.exclude)]
-    limit = _global_limit([value for _, _, value in values], params)
+    limit = limit_of([np.abs(value) for _, _, value in values], params)
     count = zeros = 0
     for tensor, axis, value in values:
-        pruned = np.where(_kept(value, axis, params, limit), value, np.float32(0))
+        pruned = np.where(kept_of(np.abs(value), axis, params, limit), value, np.float32(0))
         tensor.CopyFrom(numpy_helper.from_array(pruned, tensor.name))
         count += pruned.size
         zeros += pruned.size - int(np.count_nonzero(pruned))
@@ -64,23 +64,23 @@ def _input_axis(node: onnx.NodeProto, rank: int) -> int:
     return {"Conv": 1, "ConvTranspose": 0}.get(node.op_type, rank - 2)
 
 
-def _global_limit(values: list[Array], params: MagnitudeParams) -> float | None:
-    """The magnitude below which weights go, where it is one for all layers."""
+def limit_of(worths: list[Array], params: MagnitudeParams) -> float | None:
+    """The worth below which weights go, where it is one for all layers. ``worths``: of each layer's weights, 0 or more."""
     if params.threshold is not None:
         return params.threshold
-    if params.scope == "global" and values:
-        sizes = np.sort(np.concatenate([np.abs(value).reshape(-1) for value in values]))
+    if params.scope == "global" and worths and not params.pattern:
+        sizes = np.sort(np.concatenate([worth.reshape(-1) for worth in worths]))
         return float(sizes[min(int(params.ratio * sizes.size), sizes.size - 1)])
     return None
 
 
-def _kept(value: Array, axis: int, params: MagnitudeParams, limit: float | None) -> Array:
-    size = np.abs(value)
+def kept_of(worth: Array, axis: int, params: MagnitudeParams, limit: float | None) -> Array:
+    """Which weights of a layer stay: bool, of the shape of their ``worth``, whose inputs lie along ``axis``."""
     if params.pattern:
-        return _largest_of_groups(size, axis, *params.kept_of_group())
+        return _largest_of_groups(worth, axis, *params.kept_of_group())
     if limit is not None:
-        return np.asarray(size >= limit)
-    return _largest(size, size.size - int(params.ratio * size.size))
+        return np.asarray(worth >= limit)
+    return _largest(worth, worth.size - int(params.ratio * worth.size))
 
 
 def _largest(size: Array, count: int) -> Array:

@@ -24,6 +24,7 @@ from edge_compress.plugin import (
     Support,
     param,
 )
+from edge_compress_prune.schedule import Schedule
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +42,7 @@ longer than 16 (38 and 23 us, 3x3 over 16). One number for all profiles, so that
 _LANES = 8
 _USUALLY_LEFT = 0.8
 """of the arithmetic, with the shares of answers that are proposed to stay"""
+_OTHER_NAMES = {"magnitude": "l2", "gradient": "taylor"}
 CUT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -61,10 +63,11 @@ class StructuredParams:
         default=0.0, minimum=0.0, maximum=0.9,
     )  # fmt: skip
     importance: str = param(
-        "what a channel is worth: norms of its weights (l1, l2), scales of BatchNorm, the effect of losing it on the answers "
-        "(taylor), or its mean magnitude (activation); then scaled by how much the model minds when its layer is thinned",
+        "what a channel is worth: norms of its weights (l1, l2; magnitude is l2), scales of BatchNorm, the effect of losing it "
+        "on the answers (taylor; gradient is the same), or its mean magnitude (activation); then scaled by how much the model "
+        "minds when its layer is thinned",
         default="taylor",
-        choices=("l1", "l2", "bn_scale", "taylor", "activation"),
+        choices=("magnitude", "l1", "l2", "bn_scale", "taylor", "gradient", "activation"),
     )
     most: float = param("largest share of one layer's channels that goes", default=0.65, minimum=0.0, maximum=0.95)
     round_to: int | None = param(
@@ -72,15 +75,7 @@ class StructuredParams:
         "over 8. Absent: 16 where arithmetic counts, since onnxruntime's kernels on x86 make 16 outputs at a time; else 8",
         default=None, minimum=1, maximum=64, unit="channels",
     )  # fmt: skip
-    schedule: str = param("cut at once, in equal steps, or by the cubic schedule", default="one-shot",
-        choices=("one-shot", "iterative", "agp"))  # fmt: skip
-    rounds: int = param(
-        "steps of the schedule, with training after each", default=3, minimum=1, maximum=20, unit="rounds"
-    )  # fmt: skip
-    epochs: float | None = param(
-        "training after the cuts, all together; absent: as many as the step's time allows, from 1 to 200",
-        default=None, minimum=0.0, maximum=1000.0, unit="epochs",
-    )  # fmt: skip
+    schedule: Schedule = param("when channels go, and how long the rest is trained", default=Schedule())
     batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096, unit="samples")
     lr: float = param("highest learning rate", default=2e-3, minimum=1e-7, maximum=1.0)
     optimizer: str = param("what takes the steps", default="adamw", choices=("adamw", "sgd"))
@@ -179,9 +174,8 @@ def _wish(params: StructuredParams) -> Wish:
     return Wish(
         measure,
         left,
-        params.importance,
+        _OTHER_NAMES.get(params.importance, params.importance),
         params.schedule,
-        params.rounds,
         params.most,
         params.round_to or _LANES,
         params.exclude,
@@ -193,5 +187,6 @@ def _wish(params: StructuredParams) -> Wish:
 def _course(params: StructuredParams) -> Course:
     from edge_compress.graph.bridge.training import Course
 
+    epochs = params.schedule.epochs
     names = ("batch", "lr", "optimizer", "temperature", "label_weight", "mix", "features", "feature_weight")
-    return Course(epochs=-1.0 if params.epochs is None else params.epochs, **{name: getattr(params, name) for name in names})
+    return Course(epochs=-1.0 if epochs is None else epochs, **{name: getattr(params, name) for name in names})

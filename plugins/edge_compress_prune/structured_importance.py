@@ -157,7 +157,7 @@ def _effects(
             outputs = outputs_of(module.eval(), batch)
         grads = dict.fromkeys(read, None)
         if how == "taylor":
-            loss = _drawn_loss(outputs, answers, random)
+            loss = drawn_loss(outputs, answers, random)
             grads = dict(zip(read, torch.autograd.grad(loss, list(read.values()), allow_unused=True), strict=True))
     finally:
         for hook in hooks:
@@ -182,7 +182,7 @@ def _summed(layer: nn.Module, tensor: Tensor, grad: Tensor | None, how: str) -> 
     return np.asarray(summed.double().numpy())
 
 
-def _drawn_loss(outputs: Sequence[Tensor], answers: Sequence[Answer], random: torch.Generator) -> Tensor:
+def drawn_loss(outputs: Sequence[Tensor], answers: Sequence[Answer], random: torch.Generator) -> Tensor:
     """A loss whose gradients have the Fisher information as their mean square: each sample against a draw from its own answer."""
     parts = []
     for item in answers:

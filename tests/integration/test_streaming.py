@@ -32,7 +32,7 @@ LIMIT_BYTES = int(os.environ.get("EDGE_COMPRESS_STREAM_LIMIT", "0"))
 QUIETLY, WITH_TORCH = 288 * 2**20, 960 * 2**20
 """what a child may use here: little more than its libraries, and that with torch"""
 CALIBRATED: dict[str, Any] = {"strategy": "quantize.static", "params": {"calibration": "entropy", "samples": 2000}}
-TRAINED: dict[str, Any] = {"strategy": "prune.structured", "params": {"ratio": 0.3, "epochs": 1.0, "round_to": 1}}
+TRAINED: dict[str, Any] = {"strategy": "prune.structured", "params": {"ratio": 0.3, "schedule": {"epochs": 1.0}, "round_to": 1}}
 
 
 def network() -> bytes:

@@ -103,6 +103,8 @@ class Bench:
         params = strategy.bind(proposed[which % len(proposed)], PROFILE)
         names = {item.name for item in dataclasses.fields(params)}
         strategy.expect(self.facts, params)
+        if "schedule" in names:
+            params = dataclasses.replace(params, schedule=dataclasses.replace(params.schedule, epochs=LITTLE["epochs"]))
         return dataclasses.replace(params, **{name: value for name, value in LITTLE.items() if name in names})
 
     def _context(self) -> StepContext:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from edge_compress_prune.schedule import Schedule
 from edge_compress_prune.structured import PruneStructured, StructuredParams
 from edge_compress_prune.structured_blocks import arithmetic_of, drop_blocks, find_blocks, without
 from onnx import TensorProto, helper, numpy_helper
@@ -20,6 +21,8 @@ from tests.unit.plugins.array_context import ArrayContext
 
 STRENGTHS = (1.0, 0.0, 0.4)
 """how much each block of the network adds"""
+
+ONCE, NEVER = Schedule(epochs=1), Schedule(epochs=0)
 
 
 def network(strengths: tuple[float, ...] = STRENGTHS) -> onnx.ModelProto:
@@ -106,7 +109,7 @@ def test_without_keeps_the_interface_and_runs(samples: np.ndarray[Any, Any]) -> 
 def test_the_strategy_drops_trains_and_tells(tmp_path: Any, samples: np.ndarray[Any, Any]) -> None:
     model = network()
     context = ArrayContext({"x": samples}, scratch=tmp_path, teacher=model)
-    made = PruneStructured().apply(network(), StructuredParams(blocks=0.3, ratio=0.0, epochs=1, batch=16), context)
+    made = PruneStructured().apply(network(), StructuredParams(blocks=0.3, ratio=0.0, schedule=ONCE, batch=16), context)
     assert [item.name for item in made.graph.input] == ["x"]
     assert sum(node.op_type == "Conv" for node in made.graph.node) == 4
     assert any("goes whole" in line for line in context.logged)
@@ -124,6 +127,8 @@ def test_answers_that_no_cut_keeps_are_refused_before_training(tmp_path: Any, sa
     model = network(strengths)
     context = ArrayContext({"x": samples}, scratch=tmp_path, teacher=model)
     with pytest.raises(ValueError, match="keep: the mildest cut leaves"):
-        PruneStructured().apply(network(strengths), StructuredParams(keep=1.0, round_to=1, epochs=0), context)
-    kept = PruneStructured().apply(network(strengths), StructuredParams(blocks=0.3, keep=1.0, round_to=1, epochs=0), context)
+        PruneStructured().apply(network(strengths), StructuredParams(keep=1.0, round_to=1, schedule=NEVER), context)
+    kept = PruneStructured().apply(
+        network(strengths), StructuredParams(blocks=0.3, keep=1.0, round_to=1, schedule=NEVER), context
+    )
     assert {item.dims[0] for item in kept.graph.initializer if len(item.dims) == 4} == {4}

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from edge_compress_prune.schedule import Schedule
 from edge_compress_prune.structured import PruneStructured, StructuredParams
 
 from edge_compress.demo import data
+from edge_compress.domain.schema import decode, encode
 from edge_compress.graph.bridge.parity import run_onnx
-from edge_compress.plugin import Batch, DeviceProfileSpec, LayerFacts, Limits, ModelFacts
+from edge_compress.plugin import Batch, DeviceProfileSpec, InvalidSpec, LayerFacts, Limits, ModelFacts
 from tests.unit.plugins.array_context import ArrayContext
 
 NETWORK = Path(data.__file__).with_name("digits.onnx")
@@ -52,7 +54,8 @@ def digits(tmp_path: Path) -> Digits:
 
 
 def pruned(context: Digits, **params: Any) -> onnx.ModelProto:
-    model = PruneStructured().apply(onnx.load(NETWORK), StructuredParams(**params), context)
+    schedule = Schedule(**{name: params.pop(name) for name in ("kind", "rounds", "epochs") if name in params})
+    model = PruneStructured().apply(onnx.load(NETWORK), StructuredParams(schedule=schedule, **params), context)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -80,14 +83,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(digits: Digits)
     assert first != other
 
 
-@pytest.mark.parametrize("importance", ["l1", "l2", "bn_scale", "taylor", "activation"])
+@pytest.mark.parametrize("importance", ["l1", "magnitude", "bn_scale", "gradient", "activation"])
 def test_every_importance_keeps_more_than_cutting_the_best_channels_would(digits: Digits, importance: str) -> None:
     assert digits.top1(pruned(digits, ratio=0.2, importance=importance, epochs=0, round_to=1)) > 0.6
 
 
 @pytest.mark.parametrize("schedule", ["iterative", "agp"])
 def test_rounds_arrive_where_one_cut_would(digits: Digits, schedule: str) -> None:
-    after = pruned(digits, weights=0.5, schedule=schedule, rounds=2, epochs=0.4, round_to=4)
+    after = pruned(digits, weights=0.5, kind=schedule, rounds=2, epochs=0.4, round_to=4)
     assert weights(after) / weights(onnx.load(NETWORK)) <= 0.5
     shares = [float(line.split("%")[0]) for line in digits.logged if "of the weights left" in line]
     assert len(shares) == 2
@@ -166,3 +169,11 @@ def test_proposals_are_two_to_four_and_differ() -> None:
 
 def facts(ops: dict[str, int], layers: tuple[LayerFacts, ...]) -> ModelFacts:
     return ModelFacts("0" * 64, 1100, 17, (), (), ops=ops, layers=layers, weight_bytes=1000)
+
+
+def test_the_recipe_of_the_contract_is_understood() -> None:
+    params = decode(StructuredParams, {"ratio": 0.4, "importance": "magnitude", "schedule": {"epochs": 3}})
+    assert params.schedule == Schedule(epochs=3)
+    assert decode(StructuredParams, encode(params)) == params
+    with pytest.raises(InvalidSpec, match=r"schedule\.kind: read 'cubic', expected a known value"):
+        decode(StructuredParams, {"schedule": {"kind": "cubic"}})

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 from edge_compress_prune.structured_budget import Choice, Layer, cost_left, share_out
-from edge_compress_prune.structured_cut import spans, targets
 
 CHAIN = [Layer(90.0, {}, {"a": 1.0}), Layer(100.0, {"a": 1.0}, {"b": 1.0}), Layer(10.0, {"b": 1.0}, {})]
 
@@ -49,19 +48,3 @@ def test_what_is_left_is_a_multiple_and_never_under_the_fewest() -> None:
 
 def test_equal_inputs_give_equal_cuts() -> None:
     assert share_out(choices(), CHAIN, 0.4) == share_out(choices(), CHAIN, 0.4)
-
-
-def test_schedules_end_at_the_target() -> None:
-    assert targets("one-shot", 5, 0.5) == [0.5]
-    assert targets("iterative", 4, 0.5) == pytest.approx([0.875, 0.75, 0.625, 0.5])
-    cubic = targets("agp", 4, 0.5)
-    steps = [before - after for before, after in zip([1.0, *cubic], cubic, strict=False)]
-    assert cubic[-1] == pytest.approx(0.5)
-    assert steps == sorted(steps, reverse=True)
-
-
-def test_the_last_round_trains_longest_and_none_is_lost() -> None:
-    assert spans(10, 1) == [10]
-    parts = spans(10, 3)
-    assert sum(parts) == pytest.approx(10)
-    assert parts[-1] > parts[0]
