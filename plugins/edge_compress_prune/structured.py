@@ -125,10 +125,10 @@ class PruneStructured(Strategy[StructuredParams]):
 
         What each reached is in decision 0003.
         """
-        mild, milder, deep = StructuredParams(keep=0.8), StructuredParams(keep=0.88), StructuredParams(weights=0.5)
+        mild, milder, deep = StructuredParams(keep=0.85), StructuredParams(keep=0.92), StructuredParams(weights=0.5)
         if model.ops.get("Add", 0) < _FEWEST_SUMS:
             return [mild, milder, deep]
-        return [StructuredParams(blocks=_ONE_BLOCK, keep=0.8), StructuredParams(blocks=_ONE_BLOCK, keep=0.9), deep]
+        return [replace(mild, blocks=_ONE_BLOCK), replace(milder, blocks=_ONE_BLOCK), deep]
 
     def bind(self, params: StructuredParams, profile: DeviceProfileSpec) -> StructuredParams:
         """With the multiple of channels that the runtime's kernels like."""
