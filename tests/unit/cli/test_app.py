@@ -120,11 +120,18 @@ def test_a_broken_pipe_is_quiet() -> None:
 
 
 def test_ctrl_c_is_quiet(server: object, cli: Command) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edge_compress", "get", "profiles", "--watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith(b"NAME")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    command = [sys.executable, "-m", "edge_compress", "get", "profiles", "--watch"]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would its children
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"NAME")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, err) == (130, b"")
