@@ -37,9 +37,14 @@ class Target(abc.ABC):
         """Whether the runtime can take the model."""
         return Support.yes()
 
+    def variant(self, profile: DeviceProfileSpec) -> str:
+        """Which form of the file suits a profile, in a word of the target's own. Default: "", there is one form for all."""
+        return ""
+
     @abc.abstractmethod
-    def convert(self, model: onnx.ModelProto, context: Context) -> bytes:
-        """The artifact's bytes; deterministic."""
+    def convert(self, model: onnx.ModelProto, context: Context, variant: str = "") -> bytes:
+        """The artifact's bytes; deterministic. A target with one form for all may leave ``variant`` out: it is given only where
+        ``variant`` tells one."""
 
     def warm(self) -> None:  # noqa: B027  # optional by design: a runtime without set-up has nothing to do
         """Import the runtime and let it set itself up, so that what a model adds to it can be measured. Default: nothing."""

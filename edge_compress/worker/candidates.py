@@ -241,10 +241,12 @@ class CandidateRunner:
         original = candidate is ORIGINAL or not candidate.steps
         lossless = candidate.lossless and not original
         teacher = "" if original else self.baseline(run).sha256
-        decides = {"model": model, "original": self.facts.sha256, "lossless": lossless, **self._target_key()}
+        variant = self._target.variant(self._request.profile.spec)
+        decides = {"model": model, "original": self.facts.sha256, "lossless": lossless, "variant": variant, **self._target_key()}
         arguments = {
             "plugin": self._target_plugin,
             "target": self._target.name,
+            "variant": variant,
             "model": self._path(model),
             "original": self.facts.to_json(),
             "teacher": self._path(self.facts.sha256),

@@ -53,7 +53,8 @@ def convert(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     _check_interface(original, facts)
     target = Registry.load(only=[arguments["plugin"]], strict=True).target(arguments["target"])
     context = StepContext(frame, seed=0, teacher=Path(arguments["teacher"]), calibration=None, training=None)
-    (frame.scratch / "artifact").write_bytes(target.convert(model, context))
+    variant = [arguments["variant"]] if arguments["variant"] else []
+    (frame.scratch / "artifact").write_bytes(target.convert(model, context, *variant))
     if arguments["lossless"] and (samples := _source(arguments.get("samples"))):
         _check_parity(target, frame.scratch / "artifact", Path(arguments["teacher_artifact"]), samples)
     return {"file": "artifact", "file_name": target.file_name, "facts": facts.to_json()}

@@ -6,29 +6,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edge_compress.plugin import Context, Runner, Target
+from edge_compress.plugin import Context, DeviceProfileSpec, Runner, Target
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
     import onnxruntime
 
+DOT_PRODUCT = "int8_dot_product"
+
 
 class OnnxRuntime(Target):
     """One ``model.onnx``, run on the processor by onnxruntime."""
 
     name: ClassVar[str] = "onnxruntime"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     file_name: ClassVar[str] = "model.onnx"
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
-    def convert(self, model: onnx.ModelProto, context: Context) -> bytes:
+    def variant(self, profile: DeviceProfileSpec) -> str:
+        """Processors that multiply integers well get more to multiply and less to look up, see ``folding``."""
+        return DOT_PRODUCT if profile.int8_dot_product else ""
+
+    def convert(self, model: onnx.ModelProto, context: Context, variant: str = "") -> bytes:
         """The packed file. Raises InvalidModel when the graph has a cycle."""
         from edge_compress.graph.tidy import tidied
+        from edge_compress_onnxruntime.folding import fold_pixels
         from edge_compress_onnxruntime.lanes import fill_lanes
         from edge_compress_onnxruntime.pack import pack
 
-        return pack(fill_lanes(tidied(model)))
+        tidy = tidied(model)
+        return pack(fill_lanes(fold_pixels(tidy) if variant == DOT_PRODUCT else tidy))
 
     def warm(self) -> None:
         """Import onnxruntime and make it build its environment and thread state, with the smallest model there is."""
