@@ -89,8 +89,8 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Fold:
-    """``pixels`` read as one; ``made`` output pixels are made as one; ``first`` and ``count`` say which such groups an output group
-    reads, the first relative to its own; ``behind``: how many there must be behind the last one."""
+    """``pixels`` are read as one, ``made`` output pixels are made as one; ``first`` and ``count`` say which such groups an output
+    group reads, the first relative to its own; ``behind``: how many there must be behind the last one."""
 
     pixels: int
     made: int
@@ -180,8 +180,8 @@ class _Folder:
         ]
 
     def _groups(self, name: str, found: _Found, fold: _Fold) -> tuple[list[onnx.NodeProto], str, bool]:
-        """What makes groups of pixels with everything of a group last, its name, and whether the pixels come before the channels in
-        it: they do where channels were last in the first place, as in many models; else groups are moved as they lie."""
+        """What makes groups of pixels with everything of a group last, its name, and whether the pixels come before the channels
+        in it: they do where channels were last in the first place, as in many models; else groups are moved as they lie."""
         height, width, channels = *found.reads, found.shape[1]
         groups = self._integers(f"{name}_wide", [0, height, width // fold.pixels, fold.pixels * channels])
         source, made = found.data.input[0], f"{name}_groups"

@@ -121,7 +121,8 @@ def test_a_broken_pipe_is_quiet() -> None:
 
 def test_ctrl_c_is_quiet(server: object, cli: Command) -> None:
     command = [sys.executable, "-m", "edge_compress", "get", "profiles", "--watch"]
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would its children
+    # A job in a shell's background ignores it, and so would its children.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     finally:
