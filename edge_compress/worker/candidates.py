@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_compress import encoding
 from edge_compress.domain.artifact import AppliedStep, Latency, Measurement, Quality
 from edge_compress.domain.cost import excesses
 from edge_compress.domain.model import LayerFacts, ModelFacts
 from edge_compress.domain.plan import Candidate
 from edge_compress.domain.schema import encode
-from edge_compress.encoding import packed_bytes
 from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed, StorageFull
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Store
@@ -230,10 +230,10 @@ class CandidateRunner:
 
     def _download(self, sha256: str) -> int:
         """Bytes that a file takes on the wire; packing large files takes a while, so it is done once."""
-        key = f"packed/{digest([sha256, version_of('edge-compress')])}"
+        key = f"packed/{digest([sha256, encoding.REVISION, version_of('edge-compress')])}"
         value = self._steps.cached(key)
         if value is None:
-            value = {"bytes": packed_bytes(self._store.blobs.path(sha256))}
+            value = {"bytes": encoding.packed_bytes(self._store.blobs.path(sha256))}
             self._store.put_step(key, value)
         return int(value["bytes"])
 

@@ -20,7 +20,7 @@ class OnnxRuntime(Target):
     """One ``model.onnx``, run on the processor by onnxruntime."""
 
     name: ClassVar[str] = "onnxruntime"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
     file_name: ClassVar[str] = "model.onnx"
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
