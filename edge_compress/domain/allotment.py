@@ -1,7 +1,7 @@
 """How a search's time is shared out among pipelines that train: how long each training may take, and which are worth it.
 
-Decided from the budget, the plans and the number of cores alone, never from the clock: a step's time decides its bytes, and the
-same inputs and budget must give the same ones. Keeping to the time is left to ``worker.search``.
+Decided from the budget, the plans, the number of cores and the machine's pace alone, never from the clock: a step's time
+decides its bytes, and the same inputs and budget must give the same ones. Keeping to the time is left to ``worker.search``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ _WAVE_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Allotment:
-    """``seconds`` for each step that trains, and which trained prefixes there is time for; None: as many as the goals need."""
+    """``seconds`` for each step that trains, and which trained prefixes there is time for; None: as many as the goals need.
+
+    ``pace``: multiply-accumulates of training a second and thread that were measured; 0: a nominal one counts.
+    """
 
     seconds: float
     prefixes: tuple[Prefix, ...] | None = None
+    pace: float = 0.0
 
     def allows(self, prefix: Prefix) -> bool:
         """Whether there is time for it."""

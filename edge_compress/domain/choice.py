@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_compress.domain.artifact import AppliedStep, CandidateResult, Measurement, Verdict
 from edge_compress.domain.cost import Excess, excesses, in_bytes
+from edge_compress.domain.plan import SENT_COUNTS
 from edge_compress.domain.spec import DeviceProfileSpec
 
 TIE = 0.03
 """figures closer than this are the same: timing noise does not choose"""
 
-
-SENT_COUNTS = 2
-"""what a byte that is sent counts as beside one that is stored: it is sent again with every version, and links are dear"""
 
 QUALITY_COUNTS = 0.1
 """by how much the objective must be better for the whole of the drop that is allowed to be worth it: on other samples such a
@@ -115,7 +113,7 @@ def _speed(mine: Measurement, theirs: Measurement) -> str:
 
 
 def figure(measurement: Measurement, objective: str) -> float:
-    """What an objective makes small. Size: the bytes that are stored and, twice, those that are sent. Ratios to float where
+    """What an objective makes small. Size: the bytes that are stored and, four times, those that are sent. Ratios to float where
     they are known, since they hold while the machine drifts; energy without declared watts follows processor time, to which it
     is proportional."""
     if objective == "size" or measurement.latency is None:
@@ -128,20 +126,33 @@ def figure(measurement: Measurement, objective: str) -> float:
 
 def worth(measurement: Measurement, objective: str, max_drop: float) -> float:
     """What the best candidate has least of: the objective's figure, made larger by the share of the allowed drop that is lost."""
+    return figure(measurement, objective) * spoilt(measurement, max_drop)
+
+
+def spoilt(measurement: Measurement, max_drop: float) -> float:
+    """By how much what is lost of the allowed drop makes a figure count as larger, from 1."""
     lost = measurement.quality.drop if measurement.quality else 0.0
     share = min(1.0, max(0.0, lost / max_drop)) if max_drop > 0 else 0.0
-    return figure(measurement, objective) * (1 + QUALITY_COUNTS * share)
+    return 1 + QUALITY_COUNTS * share
 
 
 def _best(good: Sequence[CandidateResult], objective: str, max_drop: float) -> CandidateResult:
-    fastest = _within_a_tie(good, lambda item: worth(item.measurement, objective, max_drop))
-    smallest = _within_a_tie(fastest, lambda item: item.measurement.download_bytes or item.measurement.bytes)
+    """The smallest download of those that are the same by the objective, with or without what their drop counts; a drop
+    counts among these as it does there."""
+    best = min(good, key=lambda item: worth(item.measurement, objective, max_drop))
+    fastest = [item for item in good if _is_as_good(item.measurement, best.measurement, objective, max_drop)]
+    sent = {id(item): _sent(item.measurement) * spoilt(item.measurement, max_drop) for item in fastest}
+    smallest = [item for item in fastest if sent[id(item)] <= min(sent.values()) * (1 + TIE)]
     return min(smallest, key=lambda item: (_drop(item), len(item.steps)))
 
 
-def _within_a_tie(items: Sequence[CandidateResult], value: Callable[[CandidateResult], float]) -> list[CandidateResult]:
-    lowest = min(value(item) for item in items)
-    return [item for item in items if value(item) <= lowest * (1 + TIE)]
+def _is_as_good(mine: Measurement, best: Measurement, objective: str, max_drop: float) -> bool:
+    plain = figure(mine, objective) <= figure(best, objective) * (1 + TIE)
+    return plain or worth(mine, objective, max_drop) <= worth(best, objective, max_drop) * (1 + TIE)
+
+
+def _sent(measurement: Measurement) -> int:
+    return measurement.download_bytes or measurement.bytes
 
 
 def _drop(item: CandidateResult) -> float:

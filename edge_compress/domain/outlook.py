@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_compress.domain.artifact import Measurement
-from edge_compress.domain.choice import SENT_COUNTS, TIE, figure, worth
+from edge_compress.domain.choice import QUALITY_COUNTS, TIE, figure, worth
 from edge_compress.domain.cost import corrected, excesses, in_bytes, predicted_excesses
-from edge_compress.domain.plan import Candidate, Proposal, Ratios, ratios
+from edge_compress.domain.plan import SENT_COUNTS, Candidate, Proposal, Ratios, ratios
 from edge_compress.domain.spec import DeviceProfileSpec
 
 _DOUBT = 0.75
@@ -35,22 +35,31 @@ class Outlook:
     def __init__(
         self, seen: Sequence[Seen], original: Measurement, profile: DeviceProfileSpec, max_drop: float, objective: str
     ) -> None:
-        self._seen, self._original, self._profile = tuple(seen), original, profile
-        self._max_drop, self._objective = max_drop, objective
+        self.seen, self._original, self._profile = tuple(seen), original, profile
+        self.max_drop, self._objective = max_drop, objective
 
     @property
     def best(self) -> Seen | None:
         """The one that keeps every limit and is best by the objective; None: none keeps them all."""
         return min(self._good(), key=self._worth, default=None)
 
+    def figure(self, item: Seen) -> float:
+        """What the objective makes small, of something that was measured."""
+        return figure(item.measured, self._objective)
+
+    @staticmethod
+    def spoilt(share: float) -> float:
+        """By how much a share of the allowed drop makes a figure count as larger."""
+        return 1 + QUALITY_COUNTS * share
+
     def _worth(self, item: Seen) -> float:
-        return worth(item.measured, self._objective, self._max_drop)
+        return worth(item.measured, self._objective, self.max_drop)
 
     def _good(self) -> list[Seen]:
         return [
             item
-            for item in self._seen
-            if item.measured.latency is not None and not excesses(item.measured, self._profile, self._max_drop)
+            for item in self.seen
+            if item.measured.latency is not None and not excesses(item.measured, self._profile, self.max_drop)
         ]
 
     def contenders(self, near: float, most: int) -> list[Seen]:
@@ -74,12 +83,12 @@ class Outlook:
 
     def lost_cause(self, candidate: Candidate) -> str:
         """Why a pipeline of several steps cannot keep the quality: one of its steps alone loses too much. Empty: it may."""
-        alone = [item for item in self._seen if _is_part(item.candidate, candidate)]
+        alone = [item for item in self.seen if _is_part(item.candidate, candidate)]
         for item in alone:
             quality = item.measured.quality
-            if quality is not None and quality.drop > self._max_drop + _REPAIR:
+            if quality is not None and quality.drop > self.max_drop + _REPAIR:
                 name = item.candidate.steps[-1].strategy
-                return f"{name} alone drops {quality.metric} by {quality.drop:.4f}, more than the {self._max_drop:g} allowed"
+                return f"{name} alone drops {quality.metric} by {quality.drop:.4f}, more than the {self.max_drop:g} allowed"
         return ""
 
     def cannot_beat(self, candidate: Candidate) -> str:
@@ -109,15 +118,15 @@ class Outlook:
         mine, theirs = figure(made, "size"), self._worth(best)
         if mine <= theirs * (1 + TIE):
             return ""
-        return f"{in_bytes(mine)} stored and sent twice cannot beat {in_bytes(theirs)} of {_name(best.candidate)}"
+        return f"{in_bytes(mine)} stored and sent four times cannot beat {in_bytes(theirs)} of {_name(best.candidate)}"
 
     def _factor(self, step: Proposal) -> Ratios:
         """What a step was measured to do beside what it was expected to do, where a pipeline with it and one without it ran."""
-        for item in self._seen:
+        for item in self.seen:
             parts = item.candidate.made_of
             if not parts or parts[-1] != step:
                 continue
-            before = next((other for other in self._seen if other.candidate.made_of == parts[:-1]), None)
+            before = next((other for other in self.seen if other.candidate.made_of == parts[:-1]), None)
             if before is not None:
                 return _quotient(self._reached(item.measured), self._reached(before.measured), ratios([step]))
         return Ratios()
@@ -130,7 +139,7 @@ class Outlook:
         return Ratios(measured.bytes / max(here.bytes, 1), sent / max(sent_of, 1), faster)
 
     def _figure_of(self, known: Ratios) -> float:
-        """The objective's figure in its own unit: bytes stored and sent twice, or multiples of the original's latency."""
+        """The objective's figure in its own unit: bytes stored and sent four times, or multiples of the original's latency."""
         if self._objective != "size":
             return known.latency
         here = self._original
@@ -138,7 +147,7 @@ class Outlook:
 
     def _words(self, value: float) -> str:
         if self._objective == "size":
-            return f"{in_bytes(value)} stored and sent twice"
+            return f"{in_bytes(value)} stored and sent four times"
         return f"{value:.2f} times the original's {self._objective}"
 
 

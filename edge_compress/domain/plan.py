@@ -15,10 +15,36 @@ _MOST_JOINT = 10
 _MOST_TRAINED = 8
 """different structures or weights that are trained; what follows a training costs little and is not counted"""
 _NEAREST_KEPT = 2
+SENT_COUNTS = 4
+"""what a byte that is sent counts as beside one that is stored, where size is the objective: it is sent again with every version,
+and links are dear"""
 
 
 Prefix = tuple[AppliedStep, ...]
 """steps up to the last one that trains"""
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A numeric parameter that trades quality for cost, and its bounds."""
+
+    name: str
+    rises: bool = True
+    """whether quality and cost rise with its value; otherwise they fall"""
+    minimum: float | None = None
+    maximum: float | None = None
+    whole: bool = False
+
+    def turned(self, value: float) -> float:
+        """The value so that quality rises with it; its own inverse."""
+        return value if self.rises else -value
+
+    def value(self, turned: float) -> float:
+        """The setting nearest to a turned value: within the bounds, to a hundredth or a whole number."""
+        plain = self.turned(turned)
+        plain = plain if self.minimum is None else max(self.minimum, plain)
+        plain = plain if self.maximum is None else min(self.maximum, plain)
+        return round(plain) if self.whole else round(plain, 2)
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,10 @@ class Proposal:
     """takes minutes rather than seconds; tried only where the cheap ones miss the goals, or a budget asks for more"""
     rank: int = 0
     """place among what its strategy proposes, most promising first"""
+    dials: tuple[Dial, ...] = ()
+    """its parameters that may be set between what is proposed"""
+    begins: AppliedStep | None = None
+    """of one that trains: the step that trains nothing and leaves what this one begins with"""
 
     @property
     def step(self) -> AppliedStep:
@@ -289,7 +319,7 @@ def _weight(candidate: Candidate, objective: str, joules: Callable[[Ratios], flo
     """What the objective makes small, as far as it can be told before anything is run."""
     expected = ratios(candidate.made_of)
     if objective == "size":
-        return expected.bytes + 2 * expected.download  # see choice.figure
+        return expected.bytes + SENT_COUNTS * expected.download
     if objective == "energy" and candidate.predicted.energy_joules is None and joules is not None:
         return joules(expected)
     return expected.latency

@@ -33,11 +33,13 @@ def spec_field(
     pattern: str = "",
     one_or_many: bool = False,
     free: bool = False,
+    dial: str = "",
 ) -> Any:
     """Declare a field. ``doc`` says what it means; ``unit`` names the unit where ``quantity`` does not.
 
     ``choices`` are the only values accepted; ``one_or_many`` lets a list field be written as one value; ``free`` takes any
-    mapping as it is. A field without ``default`` must be given.
+    mapping as it is. ``dial``: the number trades quality for cost, and both rise (``up``) or fall (``down``) with it, so
+    that a search may set it between what was proposed. A field without ``default`` must be given.
     """
     meta = {
         "doc": doc,
@@ -49,6 +51,7 @@ def spec_field(
         "pattern": pattern,
         "one_or_many": one_or_many,
         "free": free,
+        "dial": dial,
     }
     if isinstance(default, (dict, list)):
         raise TypeError("a default must be immutable")

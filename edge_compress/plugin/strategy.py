@@ -10,7 +10,7 @@ import abc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.spec import DeviceProfileSpec
@@ -88,6 +88,9 @@ class Limits:
     seconds: float
     memory_bytes: int
     threads: int
+    pace: float = 0.0
+    """multiply-accumulates of training (the student forward and backward, and the teacher's answers) that a thread makes in
+    a second, as measured on this model and machine; 0: not measured"""
 
 
 class Context(Protocol):
@@ -107,6 +110,9 @@ class Context(Protocol):
 
     def teacher(self) -> onnx.ModelProto:
         """The user's original model."""
+
+    def seconds_left(self) -> float:
+        """Wall-clock seconds until the step's time ends. For keeping to it only: results must not depend on a clock otherwise."""
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Say how far the step is, 0 to 1. Raises Cancelled when somebody stopped the job: let it through."""
@@ -159,6 +165,11 @@ class Strategy(abc.ABC, Generic[P]):
     def expect(self, model: ModelFacts, params: P) -> Expectation:
         """What ``apply`` will roughly do to size and cost; orders and refuses candidates before any is run."""
         return Expectation()
+
+    def begins_with(self, params: P) -> tuple[Strategy[Any], Any] | None:
+        """Of a strategy that trains: the one without training that leaves what ``apply`` begins with, and its parameters.
+        What that loses tells the search how to set the dials that both have. Default: nobody knows."""
+        return None
 
     @abc.abstractmethod
     def apply(self, model: onnx.ModelProto, params: P, context: Context) -> onnx.ModelProto:

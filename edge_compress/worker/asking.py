@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge_compress.domain.artifact import AppliedStep
 from edge_compress.domain.model import ModelFacts
-from edge_compress.domain.plan import Proposal
-from edge_compress.domain.schema import decode, encode, encode_all
+from edge_compress.domain.plan import Dial, Proposal
+from edge_compress.domain.schema import decode, encode, encode_all, fields_of
 from edge_compress.domain.spec import DeviceProfileSpec
 from edge_compress.plugin.registry import Registry
 from edge_compress.plugin.strategy import Requires, Strategy
@@ -87,4 +88,20 @@ def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any, rank: int
         golden_tolerance=strategy.ensures.golden_tolerance,
         trains=strategy.requires.training,
         rank=rank,
+        dials=_dials(strategy.Params),
+        begins=_begins(strategy, params),
     )
+
+
+def _dials(kind: type[Any]) -> tuple[Dial, ...]:
+    marked = [(item, item.meta.get("dial")) for item in fields_of(kind)]
+    return tuple(
+        Dial(item.name, dial == "up", item.meta.get("minimum"), item.meta.get("maximum"), whole=item.type is int)
+        for item, dial in marked
+        if dial
+    )
+
+
+def _begins(strategy: Strategy[Any], params: Any) -> AppliedStep | None:
+    found = strategy.begins_with(params)
+    return None if found is None else AppliedStep(found[0].name, found[0].version, encode_all(found[1]))

@@ -72,6 +72,7 @@ class CandidateRunner:
         samples: int,
         settings: WorkerSettings,
         training_seconds: float | None = None,
+        training_pace: float = 0.0,
     ) -> None:
         self._store, self._steps, self._registry = store, steps, registry
         self._request, self.facts, self._metric, self._samples = request, facts, metric, samples
@@ -79,7 +80,7 @@ class CandidateRunner:
         self._target = registry.target(request.profile.spec.runtime)
         self._target_plugin = registry.plugin_of("target", self._target.name)
         self._role = evaluation_role(request.model)
-        self._training_seconds = training_seconds or settings.step.seconds
+        self._training_seconds, self._pace = training_seconds or settings.step.seconds, training_pace
         self._baseline: Measurement | None = None
         self.evaluation_seconds = 0.0
         """what measuring the original's quality took, once it was measured"""
@@ -205,19 +206,20 @@ class CandidateRunner:
             "seed": self._request.seed,
             "data": {role: data_decides(self._request.model, role, self.facts) for role in roles},
             "versions": versions_of(strategy.libraries),
-            **({"seconds": seconds} if seconds is not None else {}),
+            **({"seconds": seconds, "pace": self._pace} if seconds is not None else {}),
         }
         arguments = {
             "plugin": plugin,
             "strategy": step.strategy,
             "seconds": seconds,
+            "pace": self._pace,
             "params": dict(step.params),
             "model": self._path(model),
             "teacher": self._path(self.facts.sha256),
             "seed": self._request.seed,
             **{role: self._source(role) for role in roles},
         }
-        shelf = digest({name: value for name, value in decides.items() if name not in ("params", "seconds")})
+        shelf = digest({name: value for name, value in decides.items() if name not in ("params", "seconds", "pace")})
         work = Work("step", decides, arguments, self._step_limits(seconds), strategy=step.strategy, shelf=shelf)
         return self._steps.result(work, run)
 

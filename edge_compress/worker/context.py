@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ class StepContext:
         self.scratch = frame.scratch / "strategy"
         self.scratch.mkdir()
         self.limits = frame.limits
+        self._started = time.monotonic()
         self._reporter = frame.reporter
         self._fresh = frame.scratch / KEPT
         self._kept = {name: Path(path) for name, path in (kept or {}).items()}
@@ -56,6 +58,10 @@ class StepContext:
     def teacher(self) -> onnx.ModelProto:
         """The user's original model."""
         return load_checked(self._teacher)
+
+    def seconds_left(self) -> float:
+        """Until the step's time ends, which began when its process was ready."""
+        return self.limits.seconds - (time.monotonic() - self._started)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Tell the parent, which ends this process when somebody cancelled."""

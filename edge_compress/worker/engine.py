@@ -47,6 +47,8 @@ from edge_compress.worker.stopping import either
 __all__ = ["Budget", "Engine", "PairRequest", "PairResult", "WorkerSettings"]
 
 _CORE_LIBRARIES = ("edge-compress", "onnx", "onnxruntime", "numpy")
+_PACE_SECONDS = 4.0
+"""of training steps that tell the machine's pace"""
 
 
 class Engine:
@@ -137,8 +139,9 @@ class Engine:
 
     def budget(self, requests: Sequence[PairRequest], seconds: float) -> Budget:
         """A budget that begins to run now, shared out among the profiles of one model: ``requests`` are all its pairs."""
-        clock = Clock.of(time.monotonic(), seconds)
-        return Budget(clock, allot([self.plan(item) for item in requests], seconds, len(self._cores)))
+        clock, plans = Clock.of(time.monotonic(), seconds), [self.plan(item) for item in requests]
+        allotment = allot(plans, seconds, len(self._cores))
+        return Budget(clock, replace(allotment, pace=self._pace(requests[0])) if allotment.prefixes else allotment)
 
     def run(
         self,
@@ -166,7 +169,7 @@ class Engine:
         plan, support = self._planner.plan(request, facts, have(request.model, data), run)
         unasked = Allotment(self._settings.unasked_training(by_recipe=request.recipe is not None))
         allowed = budget or Budget(Clock(), unasked)
-        runner = self._runner(request, facts, data, allowed.allotment.seconds)
+        runner = self._runner(request, facts, data, allowed.allotment)
         tried = [] if support else _unless_it_runs(runner, run)
         if tried:
             support = f"{request.profile.spec.runtime} does not run the original: {tried[0].why}"
@@ -182,7 +185,7 @@ class Engine:
         return result
 
     def _runner(
-        self, request: PairRequest, facts: ModelFacts, data: Mapping[str, DataFacts], training_seconds: float
+        self, request: PairRequest, facts: ModelFacts, data: Mapping[str, DataFacts], training: Allotment
     ) -> CandidateRunner:
         return CandidateRunner(
             store=self._store,
@@ -193,8 +196,28 @@ class Engine:
             metric=metric_name(request.model, dict(data)),
             samples=data[evaluation_role(request.model)].samples,
             settings=self._settings,
-            training_seconds=training_seconds,
+            training_seconds=training.seconds,
+            training_pace=training.pace,
         )
+
+    def _pace(self, request: PairRequest) -> float:
+        """Multiply-accumulates of training a second and thread on this machine; 0 where nothing tells."""
+        model = self._originals.as_onnx(request.model, Run(self._closing))
+        facts = self.facts(model_digest(model))
+        role = "training" if model.spec.data.training else "calibration"
+        if (samples := source(model, role, facts, self._store.blobs)) is None:
+            return 0.0
+        decides = {"model": facts.sha256, "machine": this_machine(), "versions": versions_of((*_CORE_LIBRARIES, "torch"))}
+        arguments = {
+            "model": str(self._store.blobs.path(facts.sha256)),
+            "source": samples,
+            "macs": facts.macs,
+            "run_seconds": _PACE_SECONDS,
+        }
+        try:
+            return float(self._do(Work("training-speed", decides, arguments, self._settings.check))["macs_per_second"])
+        except StepFailed:
+            return 0.0
 
     def _of_given_size(self, result: PairResult, given: Model) -> PairResult:
         """The result, its original as large as the file that the user gave: plans reckon with the ONNX that it became."""

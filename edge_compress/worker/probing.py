@@ -1,4 +1,5 @@
-"""Tasks that look into a model layer by layer: how sensitive each is, and how long each takes in an artifact.
+"""Tasks that look into a model: how sensitive each layer is, how long each takes in an artifact, and how fast the model
+trains here.
 
 What is made of the figures is left to ``layers``.
 """
@@ -30,6 +31,20 @@ def sensitivity(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     model = load_checked(Path(arguments["model"]))
     found = sensitivities(model, feeds, arguments["names"], lambda: time.process_time() > most or time.monotonic() > latest)
     return {"errors": found, "samples": len(feeds)}
+
+
+def speed(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
+    """Multiply-accumulates of training a second and thread, as ``macs_per_second``; 0 where the model cannot be trained."""
+    from edge_compress.graph.bridge import Unsupported
+    from edge_compress.graph.bridge.rehearsal import training_speed
+
+    samples, macs = DataSource.read(arguments["source"]).open(), float(arguments["macs"])
+    model = load_checked(Path(arguments["model"]))
+    try:
+        found = training_speed(model, lambda size: samples.batches(size), macs, frame.limits, arguments["run_seconds"])
+    except (Unsupported, ValueError):
+        found = 0.0
+    return {"macs_per_second": found}
 
 
 def layer_times(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from edge_compress.domain.cost import on_device
+from edge_compress.domain.dials import set_for_training, settings_between
 from edge_compress.domain.outlook import Outlook, Seen
 from edge_compress.domain.plan import Candidate, Plan, Prefix, favourites, trainings
 from edge_compress.errors import Cancelled
@@ -32,6 +33,8 @@ _JOINT_TRIED = 4
 _MOST_UNASKED = 4
 """trainings where a goal is missed and there is no budget"""
 _MOST_UNDONE = 3
+_MOST_TURNS = 2
+"""times that dials are set anew, as many of them at a time as there are cores"""
 _NEAR, _MOST_SETTLED = 0.25, 5
 """share of the best figure by which another may be worse and still be timed again beside it, and how many are"""
 
@@ -64,6 +67,7 @@ class Search:
         single = [item for item in cheap if not item.joint]
         self._try(single, until=self._clock.cheap_until if dear else math.inf, at_least=1)
         self._try_joint([item for item in cheap if item.joint])
+        self._try_between()
         self._try_trained(dear)
         self._try_put_off()
         self._try_leaner()
@@ -80,6 +84,14 @@ class Search:
         self._found += [Tried(item, "skipped", _LESS_PROMISING) for item in hopeful[most:]]
         self._try(hopeful[:most], until=self._clock.cheap_until)
 
+    def _try_between(self) -> None:
+        """Other settings of what was tried, as far as the allowed drop goes."""
+        for _ in range(_MOST_TURNS):
+            fresh = [item for item in settings_between(self._outlook(), self._cores) if self._is_new(item)]
+            if not fresh or self._late():
+                return
+            self._try(fresh)
+
     def _try_trained(self, dear: Sequence[Candidate]) -> None:
         """Train only where the cheap ones miss a goal or the user gave a budget for more; as many at a time as there are cores,
         and then what follows each."""
@@ -95,6 +107,7 @@ class Search:
             needed = not any(item.state == "measured" for item in self._found)
             self._try(first, at_least=int(needed), instead=lambda: self._instead(spare, dear))
             self._try_followers(following)
+            self._try_between()
         granted = [item for item in others if self._was_made(item)]
         self._try_followers([item for item in dear if item.trained in granted and self._is_new(item)])
         why = self._no_time() if asked else UNASKED
@@ -107,7 +120,7 @@ class Search:
         first: list[Candidate] = []
         following: list[Candidate] = []
         while waiting and len(first) < self._cores:
-            members = _members(waiting.pop(0), dear)
+            members = _members(waiting.pop(0), dear, outlook)
             whys = [self._why_not(item, outlook) for item in members]
             if all(whys):
                 self._found += [Tried(item, "skipped", why) for item, why in zip(members, whys, strict=True)]
@@ -123,7 +136,7 @@ class Search:
         outlook = self._outlook()
         with self._choosing:
             while spare and self._budget.has_room(time.monotonic()):
-                members = _members(spare.pop(0), dear)
+                members = _members(spare.pop(0), dear, outlook)
                 if not all(self._why_not(item, outlook) for item in members):
                     return members[0]
         return None
@@ -247,6 +260,7 @@ class Search:
         return 0.8 * self._done / max(self._total, self._done)
 
 
-def _members(prefix: Prefix, dear: Sequence[Candidate]) -> list[Candidate]:
-    """The pipelines that begin with a training, the shortest first."""
-    return sorted((item for item in dear if item.trained == prefix), key=lambda item: len(item.steps))
+def _members(prefix: Prefix, dear: Sequence[Candidate], outlook: Outlook) -> list[Candidate]:
+    """The pipelines that begin with a training, the shortest first, its dials set by what is known."""
+    members = sorted((item for item in dear if item.trained == prefix), key=lambda item: len(item.steps))
+    return set_for_training(prefix, members, outlook)

@@ -21,6 +21,7 @@ TASKS = {
     "quality": "measure:quality",
     "latency": "measure:latency",
     "memory": "measure:memory",
+    "training-speed": "probing:speed",
     "sensitivity": "probing:sensitivity",
     "layer-times": "probing:layer_times",
 }

@@ -28,8 +28,9 @@ def apply_step(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
     strategy = Registry.load(only=[arguments["plugin"]], strict=True).strategy(arguments["strategy"])
     params = decode(strategy.Params, arguments["params"], f"{strategy.name}.params")
     seconds = arguments.get("seconds")
+    trains = {} if seconds is None else {"seconds": seconds, "pace": arguments["pace"]}
     context = StepContext(
-        frame if seconds is None else replace(frame, limits=replace(frame.limits, seconds=seconds)),
+        replace(frame, limits=replace(frame.limits, **trains)),
         seed=arguments["seed"],
         teacher=Path(arguments["teacher"]),
         calibration=_source(arguments.get("calibration")),

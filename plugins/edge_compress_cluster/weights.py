@@ -36,7 +36,7 @@ _FLOAT_BITS = 29.5
 class ClusterParams:
     """How few values, and where."""
 
-    clusters: int = param("distinct values in each weight tensor", default=64, unit="values", minimum=16, maximum=256)
+    clusters: int = param("distinct values in each weight tensor", default=64, unit="values", minimum=16, maximum=256, dial="up")
     smallest: int = param("tensors with fewer values stay as they are", default=1024, unit="values", minimum=1)
     exclude: tuple[str, ...] = param("names of nodes, or of tensors they make, whose weights stay", default=())
 

@@ -52,6 +52,10 @@ class Classroom:
         """One shuffled pass, ``batch_size`` at a time; without a last batch too small to have statistics."""
         return _with_company(self._gathered(self._context.training(batch_size, epoch), batch_size))
 
+    def seconds_left(self) -> float:
+        """As the context."""
+        return self._context.seconds_left()
+
     def progress(self, fraction: float, message: str = "") -> None:
         """As the context."""
         self._context.progress(fraction, message)

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from edge_compress.graph.bridge import to_onnx
 from edge_compress.graph.bridge.answers import Answer, read_answers
-from edge_compress.graph.bridge.pace import batch_within, nominal_speed
+from edge_compress.graph.bridge.pace import batch_within, macs_within
 from edge_compress.graph.bridge.teacher import Teacher
 from edge_compress.graph.bridge.training import Course, Trained, fine_tune
 from edge_compress.plugin import Architecture, Context, Cost, InvalidData
@@ -68,12 +68,12 @@ def teach(
 
 
 def affordable(context: Context, samples: int, cost: Cost, teacher_macs: float) -> float:
-    """Passes over the samples that the step's time pays for at a nominal speed, which no clock changes; hundredths.
+    """Passes over the samples that the step's time pays for (see ``bridge.pace``); hundredths.
 
     Raises ValueError where that is next to nothing.
     """
     one = _BACKWARD_TOO * math.sqrt(cost.work * cost.macs) + teacher_macs / 2
-    seen = context.limits.seconds * _FOR_TRAINING * nominal_speed() * max(1, context.limits.threads) / one
+    seen = macs_within(context.limits, _FOR_TRAINING) / one
     if seen < _LEAST_SEEN:
         raise ValueError(
             f"in {context.limits.seconds:.0f} s a fresh network would see {seen:.0f} samples, expected at least {_LEAST_SEEN}; "

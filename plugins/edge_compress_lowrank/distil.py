@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _SPLITTING = 0.15
 """share of the step that splitting is in its progress"""
+_FOR_TRAINING = 0.95
+"""share of its time that training is planned with"""
 _LOOKED_AT, _AT_ONCE = 256, 32
 """calibration samples that statistics are taken from, and how many of them go through the model together"""
 
@@ -126,9 +128,7 @@ def _affordable(original: onnx.ModelProto, thin: onnx.ModelProto, batch: int, co
 
     teacher, student = (float(facts_of_model(item, "", 0).macs) for item in (original, thin))
     samples = sum(len(item) for item in context.training(batch, 0))
-    limits = context.limits
-    seconds = limits.seconds * (1 - _SPLITTING)
-    return epochs_within(seconds, limits.threads, samples, student_macs=student, teacher_macs=teacher)
+    return epochs_within(context.limits, samples, student_macs=student, teacher_macs=teacher, share=_FOR_TRAINING)
 
 
 class _Beginning:
@@ -151,6 +151,10 @@ class _Beginning:
     def teacher(self) -> onnx.ModelProto:
         """As the context."""
         return self._context.teacher()
+
+    def seconds_left(self) -> float:
+        """As the context."""
+        return self._context.seconds_left()
 
     def progress(self, fraction: float, message: str = "") -> None:
         """A share of the step."""

@@ -37,7 +37,9 @@ _STEP = 8
 class SvdParams:
     """How much goes, and how that is measured. ``energy`` outranks ``ratio``."""
 
-    ratio: float = param("share of the model's multiplications or weights to save", default=0.1, minimum=0.01, maximum=0.95)
+    ratio: float = param(
+        "share of the model's multiplications or weights to save", default=0.1, minimum=0.01, maximum=0.95, dial="down"
+    )
     target: str = param("what ratio is a share of", default="macs", choices=("macs", "weights"))
     energy: float | None = param(
         "instead: share of each layer's output energy to keep, whatever that saves", default=None, minimum=0.5, maximum=0.99999

@@ -39,7 +39,7 @@ _FLOAT_SHARE = 0.92
 class MagnitudeParams:
     """How many weights go, or which. ``pattern`` outranks ``threshold``, which outranks ``ratio``."""
 
-    ratio: float = param("share of the weights that become zero", default=0.5, minimum=0.0, maximum=0.99)
+    ratio: float = param("share of the weights that become zero", default=0.5, minimum=0.0, maximum=0.99, dial="down")
     threshold: float | None = param("instead: every weight of a smaller magnitude becomes zero", default=None, minimum=0.0)
     scope: str = param("ratio within each layer, or over all layers together", default="layer", choices=("layer", "global"))
     pattern: str = param(

@@ -157,11 +157,11 @@ class PruneStructured(Strategy[StructuredParams]):
 
 
 def _shallower(model: onnx.ModelProto, share: float, context: Context) -> onnx.ModelProto:
+    from edge_compress_prune.questions import Questions
     from edge_compress_prune.structured_blocks import drop_blocks
-    from edge_compress_prune.structured_cut import questions
 
-    batches, answers, told = questions(context)
-    shallow, lines = drop_blocks(model, share, batches, told, answers, max(1, context.limits.threads))
+    asked = Questions.ask(context)
+    shallow, lines = drop_blocks(model, share, asked.fit, asked.told, asked.answers, max(1, context.limits.threads))
     for line in lines:
         context.log(line)
     return shallow

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from edge_compress.graph.bridge.answers import Answer, agreement, read_answers
+from edge_compress.graph.bridge.answers import agreement
 from edge_compress.graph.bridge.importer import Imported
 from edge_compress.graph.bridge.maps import stage_maps
 from edge_compress.graph.bridge.norms import fold, unfold
 from edge_compress.graph.bridge.pace import batch_within, epochs_within
-from edge_compress.graph.bridge.teacher import Teacher
-from edge_compress.graph.bridge.training import Course, Trained, fine_tune, held_out, outputs_of
+from edge_compress.graph.bridge.training import Course, Trained, fine_tune, outputs_of
 from edge_compress.plugin import Context
+from edge_compress_prune.questions import Questions, joined
 from edge_compress_prune.schedule import Schedule
 from edge_compress_prune.structured_blocks import arithmetic_of
 from edge_compress_prune.structured_budget import Choice, Layer, share_out
@@ -33,8 +33,6 @@ STAGES = ("stages",)
 """instead of names: the last map of each resolution"""
 _ANY_NUMBER_UP_TO = 8
 """where channels come in more than this, layers that are too small for two such lots stay whole"""
-_SAMPLES = 256
-"""calibration samples that importances are measured on, or as many as may be kept in memory"""
 _AT_ONCE = 32
 _TRIED = tuple(1 - 0.05 * step for step in range(1, 16))
 """shares of the cost that are tried where a share of the answers is to stay"""
@@ -104,11 +102,11 @@ class _Cutter:
 
     def __init__(self, imported: Imported, wish: Wish, context: Context) -> None:
         self._module, self._wish, self._context = imported.module, wish, context
-        self._batches, self._answers, told = questions(context)
-        self._told = [torch.cat(parts) for parts in zip(*told, strict=True)]
-        self._few = [item[:2] if imported.free_batch else item for item in self._batches[0]]
-        if imported.free_batch:
-            self._batches = _in_parts(self._batches, self.bearable(_AT_ONCE))
+        asked = Questions.ask(context)
+        self._answers, self._told = asked.answers, joined(asked.told_judges)
+        self._few = [item[:2] if imported.free_batch else item for item in asked.fit[0]]
+        parts, size = (asked.fit, asked.judge), self.bearable(_AT_ONCE)
+        self._batches, self._judges = (_in_parts(part, size) if imported.free_batch else part for part in parts)
         unfold(self._module, self._batches)
         cuts = wish.left < 1 or wish.keep is not None
         self._groups = self._usable(log=True) if cuts else []
@@ -122,10 +120,9 @@ class _Cutter:
 
     def affordable(self, samples: int) -> float:
         """Epochs that fit the step's time, once the cut is made: arithmetic is what the cut leaves of it, as far as is known."""
-        limits = self._context.limits
         left = self.left**2 if self._wish.measure == "channels" else self.left
         teacher = arithmetic_of(self._context.teacher())
-        return epochs_within(limits.seconds, limits.threads, samples, student_macs=left * self._macs, teacher_macs=teacher)
+        return epochs_within(self._context.limits, samples, student_macs=left * self._macs, teacher_macs=teacher)
 
     def bearable(self, batch: int) -> int:
         """The batch, or as much of it as the step's memory bears before the cut."""
@@ -164,8 +161,8 @@ class _Cutter:
             copied = copy.deepcopy(self._module)
             _carry_out(copied, self._few, groups, repair.of(copied), share_out(choices, layers, left))
             with torch.no_grad():
-                made = [outputs_of(copied.eval(), batch) for batch in self._batches]
-            return agreement(self._answers, [torch.cat(parts) for parts in zip(*made, strict=True)], self._told)
+                made = [outputs_of(copied.eval(), batch) for batch in self._judges]
+            return agreement(self._answers, joined(made), self._told)
 
         best = kept(_TRIED[0])
         if best < keep and self._wish.may_stay_whole:
@@ -228,14 +225,3 @@ def _label(name: str) -> str:
 
 def _count(context: Context, batch: int) -> int:
     return sum(len(item) for item in context.training(batch, 0))
-
-
-def questions(context: Context) -> tuple[list[list[Tensor]], tuple[Answer, ...], list[list[Tensor]]]:
-    """Calibration samples as the original takes them, what its outputs say, and its answers."""
-    teacher = context.teacher()
-    stored = {item.name for item in teacher.graph.initializer}
-    names = [item.name for item in teacher.graph.input if item.name not in stored]
-    batches = [[torch.from_numpy(item.inputs[name].copy()) for name in names] for item in held_out(context, _AT_ONCE, _SAMPLES)]
-    asked = Teacher(teacher, threads=max(1, context.limits.threads))
-    told = [asked.answer(batch)[0] for batch in batches]
-    return batches, read_answers([torch.cat(parts) for parts in zip(*told, strict=True)]), told

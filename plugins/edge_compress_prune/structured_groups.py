@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
+from edge_compress.graph.bridge.norms import Normed
 from edge_compress.graph.bridge.training import outputs_of
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -79,7 +80,7 @@ def cut(module: nn.Module, inputs: Sequence[Tensor], gone: Mapping[str, Sequence
 class Silence:
     """While entered, certain channels of a group are read by nobody: the module answers as if they were cut.
 
-    ``first`` may change the weights of the readers before; all are as they were afterwards.
+    ``first`` may change the weights and offsets of the readers before; all are as they were afterwards.
     """
 
     def __init__(
@@ -89,10 +90,12 @@ class Silence:
         self._layers: list[Any] = [module.get_submodule(part.path) for part in group.readers]
         chosen = np.asarray(channels)
         self._places = [torch.from_numpy(part.places[np.isin(part.roots, chosen)]) for part in group.readers]
+        offsets = [offset_of(module, part.path) for part in group.readers]
+        self._changed: list[Tensor] = [*(layer.weight for layer in self._layers), *(item[0] for item in offsets if item)]
         self._kept: list[Tensor] = []
 
     def __enter__(self) -> None:
-        self._kept = [layer.weight.detach().clone() for layer in self._layers]
+        self._kept = [item.detach().clone() for item in self._changed]
         self._first()
         with torch.no_grad():
             for layer, places in zip(self._layers, self._places, strict=True):
@@ -100,8 +103,20 @@ class Silence:
 
     def __exit__(self, *_: object) -> None:
         with torch.no_grad():
-            for layer, kept in zip(reversed(self._layers), reversed(self._kept), strict=True):
-                layer.weight.copy_(kept)
+            for item, kept in zip(reversed(self._changed), reversed(self._kept), strict=True):
+                item.copy_(kept)
+
+
+def offset_of(module: nn.Module, path: str) -> tuple[Tensor, float] | None:
+    """What is added to each channel that a layer makes, and the sign it is added with; None: nothing is.
+
+    A convolution that has a BatchNorm of ours behind it has its mean taken off instead.
+    """
+    layer: Any = module.get_submodule(path)
+    if layer.bias is not None:
+        return layer.bias, 1.0
+    owner = module.get_submodule(path.rpartition(".")[0])
+    return (cast(Any, owner)[1].running_mean, -1.0) if isinstance(owner, Normed) else None
 
 
 def columns_of(layer: Any) -> Tensor:

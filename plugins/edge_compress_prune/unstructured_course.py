@@ -19,9 +19,9 @@ from edge_compress.graph.bridge.norms import Normed, fold, unfold
 from edge_compress.graph.bridge.pace import batch_within, epochs_within
 from edge_compress.graph.bridge.training import Course, fine_tune
 from edge_compress.plugin import Context
+from edge_compress_prune.questions import Questions
 from edge_compress_prune.sparsify import kept_of, limit_of
 from edge_compress_prune.structured_blocks import arithmetic_of
-from edge_compress_prune.structured_cut import questions
 from edge_compress_prune.structured_groups import ROOTS, TURNED
 from edge_compress_prune.unstructured import UnstructuredParams
 from edge_compress_prune.unstructured_importance import weight_of, worths
@@ -32,7 +32,8 @@ Array = np.ndarray[Any, Any]
 def thin_out(imported: Imported, params: UnstructuredParams, course: Course, context: Context) -> None:
     """Prune and train ``imported`` in place. Raises ValueError where there is nothing to prune or a name is unknown."""
     module = imported.module
-    batches, answers, _ = questions(context)
+    asked = Questions.ask(context)
+    batches, answers = asked.fit, asked.answers
     unfold(module, batches)
     layers = _layers(module, params.exclude)
     few = [item[:2] if imported.free_batch else item for item in batches[0]]
@@ -87,6 +88,6 @@ def _told(layers: Mapping[str, Any]) -> str:
 
 
 def _affordable(batch: int, context: Context) -> float:
-    limits, macs = context.limits, float(arithmetic_of(context.teacher()))
+    macs = float(arithmetic_of(context.teacher()))
     samples = sum(len(item) for item in context.training(batch, 0))
-    return epochs_within(limits.seconds, limits.threads, samples, student_macs=macs, teacher_macs=macs)
+    return epochs_within(context.limits, samples, student_macs=macs, teacher_macs=macs)

@@ -46,7 +46,7 @@ class QatParams:
     )
     rate: float | None = param(
         "instead of bits: what a weight may take on the wire, on the mean over the layers",
-        default=None, unit="bits", minimum=1.0, maximum=8.0,
+        default=None, unit="bits", minimum=1.0, maximum=8.0, dial="up",
     )  # fmt: skip
     scheme: str = param("weights around zero, or over their whole range", default="symmetric", choices=("symmetric", "affine"))
     per_channel: bool = param("one weight scale for each output channel; false: one for each tensor", default=True)
@@ -107,6 +107,10 @@ class QuantizeQat(Strategy[QatParams]):
         return Expectation(
             bytes=1 - 0.74 * share, download=1 - share * (1 - packed / 32), latency=1 - 0.35 * share, memory=1 - 0.6 * share
         )
+
+    def begins_with(self, params: QatParams) -> tuple[QuantizeStatic, StaticParams]:
+        """quantize.static with the same integers."""
+        return QuantizeStatic(), start_of(params)
 
     def apply(self, model: onnx.ModelProto, params: QatParams, context: Context) -> onnx.ModelProto:
         """Start, train, write. Raises Unsupported where the bridge cannot take the model, ValueError where training diverges or

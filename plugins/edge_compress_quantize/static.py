@@ -44,7 +44,7 @@ class StaticParams:
     rate: float | None = param(
         "instead of bits: what a weight may take on the wire, on the mean over the layers; steps are coarse where noise does "
         "little harm to the answers, which are asked by gradients",
-        default=None, unit="bits", minimum=1.0, maximum=8.0,
+        default=None, unit="bits", minimum=1.0, maximum=8.0, dial="up",
     )  # fmt: skip
     scheme: str = param("weights around zero, or over their whole range", default="symmetric", choices=("symmetric", "affine"))
     activation_scheme: str = param("the same for activations", default="affine", choices=("symmetric", "affine"))

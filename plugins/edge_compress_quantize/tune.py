@@ -15,7 +15,7 @@ from edge_compress_quantize.student import Student
 
 _SLOWER = 2.0
 """times the nominal cost of a layer: imitating integers, and layers of few products a value"""
-_SHARE = 0.75
+_SHARE = 0.9
 """of the step's time: calibration and rounding come before"""
 _JUDGED = 64
 """samples that are told about"""
@@ -51,8 +51,8 @@ def tune(assembly: Assembly, training: Training, context: Context, span: tuple[f
 def _course(assembly: Assembly, training: Training, context: Context) -> Course:
     epochs = training.epochs
     if epochs is None:
-        samples, limits, macs = sum(len(item) for item in context.training(training.batch)), context.limits, _macs(assembly)
-        epochs = epochs_within(_SHARE * limits.seconds, limits.threads, samples, student_macs=_SLOWER * macs, teacher_macs=macs)
+        samples, macs = sum(len(item) for item in context.training(training.batch)), _macs(assembly)
+        epochs = epochs_within(context.limits, samples, student_macs=_SLOWER * macs, teacher_macs=macs, share=_SHARE)
     settings = asdict(training) | {"epochs": epochs, "weight_decay": 0.0, "bfloat16": False}
     del settings["learn_steps"]
     return Course(**settings)

@@ -1,12 +1,13 @@
-"""How much training fits a time, by a nominal speed: the same inputs and time then give the same weights.
+"""How much training fits a time: by the speed that the step's limits tell, else by a nominal one, which depends on the kind of
+processor alone. Never by a clock of its own: the same inputs, time and speed then give the same weights.
 
-The speed depends on the kind of processor alone, never on a clock. ``training`` keeps to the clock where the machine is slower.
+Measuring the speed is left to ``rehearsal``. ``training`` keeps to the clock where the machine is slower than it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,22 @@ _HELD_BYTES = 128 * 2**20
 _FEWEST_HELD = 16
 
 
+class Time(Protocol):
+    """What ``Limits`` tells of a step's time."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of the whole step."""
+
+    @property
+    def threads(self) -> int:
+        """Threads to compute with."""
+
+    @property
+    def pace(self) -> float:
+        """Multiply-accumulates of training a second and thread; 0: not measured."""
+
+
 def bfloat16_here() -> bool:
     """Whether the processor multiplies bfloat16 itself; where it only imitates it, float32 is faster."""
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -43,11 +60,15 @@ def nominal_speed() -> float:
     return _VECTOR_512 if torch.backends.cpu.get_cpu_capability() == "AVX512" else _PLAIN
 
 
-def epochs_within(seconds: float, threads: int, samples: int, *, student_macs: float, teacher_macs: float) -> float:
-    """Passes over ``samples`` that fit a step of ``seconds`` on ``threads``, from 1 to 200. Costs are multiply-accumulates of one
-    sample forward."""
+def macs_within(time: Time, share: float = 1.0) -> float:
+    """Multiply-accumulates of training that fit a share of a step."""
+    return share * time.seconds * (time.pace or nominal_speed()) * max(1, time.threads)
+
+
+def epochs_within(time: Time, samples: int, *, student_macs: float, teacher_macs: float, share: float = 1.0) -> float:
+    """Passes over ``samples`` that fit a share of a step, from 1 to 200. Costs are multiply-accumulates of one sample forward."""
     one = max(1.0, samples * (teacher_macs + (1 + _BACKWARD) * student_macs))
-    return round(min(_MOST, max(1.0, seconds * _FOR_TRAINING * nominal_speed() * max(1, threads) / one)), 1)
+    return round(min(_MOST, max(1.0, macs_within(time, share * _FOR_TRAINING) / one)), 1)
 
 
 def batch_within(memory_bytes: int, wanted: int, module: nn.Module, inputs: Sequence[Tensor]) -> int:

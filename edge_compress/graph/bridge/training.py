@@ -27,8 +27,8 @@ from edge_compress.graph.bridge.pace import bfloat16_here, samples_within
 from edge_compress.graph.bridge.teacher import Teacher
 
 _HELD_OUT = 512
-_OF_THE_LIMIT = 0.85
-"""share of the step's time that training may take, so that there is time for the cut before and for writing after"""
+_FOR_WRITING = 0.05
+"""share of the step's time that is left for what comes after the last training"""
 _LOOK = 10
 """batches between looks at the clock"""
 _LONGEST = 5.0
@@ -66,6 +66,9 @@ class Lender(Protocol):
 
     def training(self, batch_size: int = 64, epoch: int = 0) -> Iterator[Batch]:
         """One shuffled pass."""
+
+    def seconds_left(self) -> float:
+        """Wall-clock seconds until the step must end."""
 
     def progress(self, fraction: float, message: str = "") -> None:
         """May raise to stop."""
@@ -125,8 +128,9 @@ def fine_tune(
 ) -> Trained:
     """Train ``student`` in place and leave it in eval mode with the weights that came nearest to the teacher.
 
-    It takes the teacher's inputs in order and gives its outputs. ``span``: the part of the step's progress this is.
-    ``round_``: number of the round, where there are several with other draws each. Raises ValueError when training diverges.
+    It takes the teacher's inputs in order and gives its outputs. ``span``: the part of the step's progress this is, which says as
+    well how much of the time that is left it may take. ``round_``: number of the round, where there are several with other
+    draws each. Raises ValueError when training diverges.
     """
     torch.set_num_threads(max(1, context.limits.threads))
     torch.manual_seed(context.seed)
@@ -151,7 +155,7 @@ class _Session:
     ) -> None:
         self._student, self._teacher, self._context, self._course = student, teacher, context, course
         self._span, self._round = span, round_
-        self._held = [teacher.tensors(item.inputs) for item in held_out(context, min(64, course.batch), _HELD_OUT)]
+        self._held = [teacher.tensors(item.inputs) for item in _judges(context, min(64, course.batch), _HELD_OUT)]
         self._wanted = [teacher.answer(item)[0] for item in self._held]
         self._answers = read_answers([torch.cat(parts) for parts in zip(*self._wanted, strict=True)])
         self._variety = find_variety(teacher, self._answers, self._held)
@@ -162,6 +166,9 @@ class _Session:
         self._asked = self._total = self._done = 0
         self._quick = bfloat16_here() if course.bfloat16 is None else course.bfloat16
         self._started = self._warm = time.monotonic()
+        left = context.seconds_left() - _FOR_WRITING * context.limits.seconds
+        self._allowed = max(0.0, left) * (span[1] - span[0]) / max(1e-9, 1 - span[0])
+        """seconds for this part of the step"""
 
     def run(self) -> Trained:
         """Train, keeping the best."""
@@ -209,7 +216,7 @@ class _Session:
         if self._done % _LOOK or self._done <= _LOOK:
             return
         each = (now - self._warm) / (self._done - _LOOK)
-        fits = int((self._allowed() - (now - self._started)) / max(each, 1e-9))
+        fits = int((self._allowed - (now - self._started)) / max(each, 1e-9))
         self._total = min(self._asked, self._done + max(1, fits))
 
     def _train_mode(self) -> None:
@@ -218,10 +225,6 @@ class _Session:
         for item in self._student.modules() if self._gathered > 1 else ():
             if isinstance(item, _NORMS):
                 item.eval()
-
-    def _allowed(self) -> float:
-        """Seconds for this part of the step."""
-        return self._context.limits.seconds * _OF_THE_LIMIT * (self._span[1] - self._span[0])
 
     def _learn(self, batch: Batch, random: np.random.Generator) -> float:
         inputs = [self._variety.vary(item, random) for item in self._teacher.tensors(batch.inputs)]
@@ -282,6 +285,18 @@ def held_out(context: Lender, batch: int, wanted: int) -> Iterator[Batch]:
     first = next(iter(context.calibration(1, 1)), None)
     if first is not None:
         yield from context.calibration(batch, samples_within(first.inputs, wanted))
+
+
+def _judges(context: Lender, batch: int, wanted: int) -> Iterator[Batch]:
+    """Some training samples, as many of the ``wanted`` as may be kept in memory at once. Calibration samples are no judges:
+    what is trained may have been fitted to them before."""
+    held, fits = 0, wanted
+    for item in context.training(batch, 0):
+        fits = min(fits, samples_within(item.inputs, wanted))
+        yield item
+        held += len(item)
+        if held >= fits:
+            return
 
 
 def rate(step: int, total: int, warmup: float) -> float:

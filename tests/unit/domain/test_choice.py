@@ -79,3 +79,15 @@ def test_a_little_of_the_objective_is_not_bought_with_all_of_the_drop_that_is_al
     large = choose([true, near, far], DeviceProfileSpec(), max_drop=0.01, objective="latency")
     assert large.chosen is not None
     assert large.chosen.steps == far.steps, "a sixth faster is worth it"
+
+
+def test_of_equal_latencies_the_smallest_download_wins_and_a_drop_counts_against_it() -> None:
+    def chosen(*ran: CandidateResult) -> str:
+        found = choose(ran, DeviceProfileSpec(), max_drop=0.01, objective="latency").chosen
+        assert found is not None
+        return found.steps[0].strategy
+
+    wide, narrow = pipeline("wide", ratio=0.5, size=6000, drop=0.0016), pipeline("narrow", ratio=0.504, size=3900, drop=0.0028)
+    assert chosen(wide, narrow) == "narrow"
+    assert chosen(wide, pipeline("slow", ratio=0.53, size=3900)) == "wide"
+    assert chosen(wide, pipeline("lossy", ratio=0.5, size=5900, drop=0.009)) == "wide"

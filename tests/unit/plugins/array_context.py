@@ -43,6 +43,9 @@ class ArrayContext:
         assert self._teacher is not None
         return self._teacher
 
+    def seconds_left(self) -> float:
+        return self.limits.seconds
+
     def progress(self, fraction: float, message: str = "") -> None:
         self.fractions.append(fraction)
 

@@ -23,6 +23,9 @@ class LoneContext:
     lines: list[str] = field(default_factory=list)
     kept: dict[str, bytes] = field(default_factory=dict)
 
+    def seconds_left(self) -> float:
+        return 60.0
+
     def calibration(self, batch_size: int = 32, limit: int = 512) -> Iterator[Batch]:
         if not self.samples:
             raise LookupError("there are no calibration samples")

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from edge_compress.graph.bridge.pace import batch_within, epochs_within, nominal_speed, samples_within
+from edge_compress.plugin import Limits
 
 
-def epochs(seconds: float, *, threads: int = 1, samples: int = 10_000, student: float = 4e7, teacher: float = 4e7) -> float:
-    return epochs_within(seconds, threads, samples, student_macs=student, teacher_macs=teacher)
+def epochs(
+    seconds: float, *, threads: int = 1, samples: int = 10_000, student: float = 4e7, teacher: float = 4e7, pace: float = 0.0
+) -> float:
+    return epochs_within(Limits(seconds, 1 << 30, threads, pace), samples, student_macs=student, teacher_macs=teacher)
 
 
 def test_time_threads_and_smaller_students_buy_more_passes() -> None:
@@ -32,6 +35,10 @@ def test_it_is_the_same_each_time_and_within_bounds() -> None:
 def test_one_pass_at_the_nominal_speed_takes_its_share_of_the_time() -> None:
     work = 10_000 * (4e7 + 3 * 4e7)
     assert epochs(600) == pytest.approx(600 * 0.85 * nominal_speed() / work, rel=0.02)
+
+
+def test_a_measured_pace_counts_instead() -> None:
+    assert epochs(600, pace=2 * nominal_speed()) == pytest.approx(2 * epochs(600), rel=0.02)
 
 
 def test_a_batch_is_what_the_memory_bears() -> None:
