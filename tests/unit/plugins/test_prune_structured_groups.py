@@ -140,3 +140,42 @@ def test_readers_learn_what_channels_said_that_others_say_too() -> None:
     Repair(module, [group], [inputs]).compensate(group, [3])
     cut(module, inputs, {group.name: [3]})
     assert torch.allclose(module(*inputs), before, atol=0.02 * float(before.detach().abs().max()))
+
+
+class Wide(nn.Module):
+    """Eight numbers, 64 channels, four numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(8, 64), nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.inner(x)))
+
+
+def test_what_a_channel_says_always_goes_into_the_offset_of_its_readers() -> None:
+    module, inputs = made(Residual), images(8)
+    with torch.no_grad():
+        module.inner.weight[3], module.inner.bias[3] = 0.0, 1.7  # nothing but a constant, which no other channel says
+    group = next(item for item in find_groups(module, inputs)[0] if item.channels == 6)
+    before = module(*inputs)
+    Repair(module, [group], [inputs]).compensate(group, [3])
+    cut(module, inputs, {group.name: [3]})
+    after = module(*inputs)
+    inside = float((after - before).detach().abs().max())
+    assert inside < 0.1 * float(before.detach().abs().max()), "places at the border read fewer of it"
+
+
+def test_few_samples_repair_little_of_many_channels() -> None:
+    torch.manual_seed(0)
+    module = made(Wide)
+    group = next(item for item in find_groups(module, [torch.randn(2, 8)])[0] if item.channels == 64)
+
+    def changed(samples: int) -> float:
+        reader = module.get_submodule(group.readers[0].path)
+        before = reader.weight.detach().clone()
+        repair = Repair(module, [group], [[torch.randn(samples, 8)]])
+        with Silence(module, group, list(range(8)), lambda: repair.compensate(group, list(range(8)))):
+            return float((reader.weight - before)[:, 8:].detach().norm())
+
+    assert changed(4) < 0.5 * changed(4000)
