@@ -87,17 +87,35 @@ class IntegerBias(nn.Module):
         return (bias - self.start) / self.unit
 
 
+class _OnGrid(torch.autograd.Function):
+    """What ``torch.fake_quantize_per_tensor_affine`` does, which takes half of a training step where this takes a tenth."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: float, low: int, high: int) -> Tensor:
+        """``low`` and ``high``: integers less the zero point."""
+        whole = (x * (1.0 / step)).round_()
+        ctx.save_for_backward((whole >= low) & (whole <= high))
+        return whole.clamp_(low, high).mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        """Straight through, within the grid."""
+        (inside,) = ctx.saved_tensors
+        return grads[0] * inside, None, None, None
+
+
 class Gridded(nn.Module):
     """An activation on its grid: QuantizeLinear and DequantizeLinear in one."""
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.step, self.zero = float(grid.scale), int(grid.zero_point)
-        self.low, self.high = grid.low, grid.high
+        self.low, self.high = grid.low - self.zero, grid.high - self.zero
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape; gradients pass where the value is within the grid."""
-        return torch.fake_quantize_per_tensor_affine(x, self.step, self.zero, self.low, self.high)
+        made: Tensor = _OnGrid.apply(x, self.step, self.low, self.high)
+        return made
 
     def extra_repr(self) -> str:
         """The grid."""

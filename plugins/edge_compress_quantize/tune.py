@@ -13,7 +13,7 @@ from edge_compress_quantize.assembly import Assembly
 from edge_compress_quantize.reference import Reference
 from edge_compress_quantize.student import Student
 
-_SLOWER = 2.0
+_SLOWER = 1.3
 """times the nominal cost of a layer: imitating integers, and layers of few products a value"""
 _SHARE = 0.9
 """of the step's time: calibration and rounding come before"""

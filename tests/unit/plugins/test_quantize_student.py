@@ -11,6 +11,8 @@ import onnx
 import pytest
 import torch
 from edge_compress_quantize.conversion import assembled, written
+from edge_compress_quantize.fake import Gridded
+from edge_compress_quantize.grid import Grid
 from edge_compress_quantize.mixed import Choice
 from edge_compress_quantize.progress import Progress
 from edge_compress_quantize.static import StaticParams
@@ -151,3 +153,16 @@ def test_a_model_the_bridge_cannot_take_is_refused_by_name(tmp_path: Path) -> No
     nodes = [node("Conv", ["x", "w"], ["c"], kernel_shape=[1, 1]), node("Hardmax", ["c"], ["y"])]
     with pytest.raises(Unsupported, match="Hardmax"):
         imitated(model_of(nodes, {"w": weights(4, 3, 1, 1)}), tmp_path, bits=8)
+
+
+def test_grids_do_what_torchs_own_do_and_pass_the_same_gradients() -> None:
+    random = torch.Generator().manual_seed(0)
+    x = (torch.randn(4, 3, 9, 9, generator=random) * 3).contiguous(memory_format=torch.channels_last)
+    grid = Grid(np.float32(0.031), np.uint8(117), 0, 255, None)
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    made, wanted = Gridded(grid)(ours), torch.fake_quantize_per_tensor_affine(theirs, 0.031, 117, 0, 255)
+    assert torch.allclose(made, wanted, atol=1e-6)
+    for value in (made, wanted):
+        (value * value.detach()).sum().backward()
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
+    assert not ours.grad.all(), "some lie beyond the grid"
