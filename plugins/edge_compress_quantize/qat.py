@@ -59,8 +59,8 @@ class QatParams:
         "passes over the training samples; absent: as many as the step's time allows, by a nominal speed",
         default=None, minimum=0.0, maximum=1000.0, unit="epochs",
     )  # fmt: skip
-    batch: int = param("samples that a training step sees", default=32, minimum=1, maximum=4096, unit="samples")
-    lr: float = param("highest learning rate: how far a weight may move in one step", default=0.005,
+    batch: int = param("samples that a training step sees", default=64, minimum=1, maximum=4096, unit="samples")
+    lr: float = param("highest learning rate: how far a weight may move in one step", default=0.004,
         minimum=1e-6, maximum=1.0, unit="integers")  # fmt: skip
     learn_steps: bool = param("train the distance of two integers as well; packs worse, since every channel gets its own",
         default=False)  # fmt: skip
