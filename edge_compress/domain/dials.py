@@ -17,9 +17,6 @@ from edge_compress.domain.plan import Candidate, Dial, Prefix, Proposal
 
 AIM = 0.7
 """share of the allowed drop that a new setting is to lose: what is predicted has noise"""
-_REPAIRED = 1.6
-"""times the allowed drop that training makes up for: integers of ResNet-8 that alone lost three times as much as after
-training"""
 _GAIN = 0.97
 """of the best, which a new setting must promise to be better than"""
 _LEAST = 0.05
@@ -101,7 +98,7 @@ def set_for_training(prefix: Prefix, members: Sequence[Candidate], outlook: Outl
     curve = _beginning(proposal, outlook)
     if curve is None:
         return list(members)
-    at = curve.at_drop(_REPAIRED * outlook.max_drop, _LEAST * outlook.max_drop)
+    at = curve.at_drop(proposal.repairs * outlook.max_drop, _LEAST * outlook.max_drop)
     return list(members) if at is None else [turned(item, position, curve.dial, curve.dial.value(at)) for item in members]
 
 

@@ -73,6 +73,8 @@ class Proposal:
     """its parameters that may be set between what is proposed"""
     begins: AppliedStep | None = None
     """of one that trains: the step that trains nothing and leaves what this one begins with"""
+    repairs: float = 1.0
+    """times the allowed loss that this training makes up for"""
 
     @property
     def step(self) -> AppliedStep:

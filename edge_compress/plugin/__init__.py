@@ -12,6 +12,7 @@ from edge_compress.plugin.registry import architectures
 from edge_compress.plugin.strategy import (
     STAGES,
     Batch,
+    Beginning,
     Context,
     Ensures,
     Expectation,
@@ -27,6 +28,7 @@ __all__ = [
     "Architecture",
     "Artifact",
     "Batch",
+    "Beginning",
     "Context",
     "Cost",
     "DataFacts",

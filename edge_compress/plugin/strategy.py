@@ -128,6 +128,18 @@ class Context(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a training begins with: a strategy that trains nothing, and its parameters.
+
+    ``repairs``: how many times the loss that is allowed a training usually makes up for.
+    """
+
+    strategy: Strategy[Any]
+    params: Any
+    repairs: float = 1.5
+
+
 class Strategy(abc.ABC, Generic[P]):
     """Base of every strategy. Subclasses set the class variables and write ``apply``; the rest has sound defaults."""
 
@@ -166,9 +178,9 @@ class Strategy(abc.ABC, Generic[P]):
         """What ``apply`` will roughly do to size and cost; orders and refuses candidates before any is run."""
         return Expectation()
 
-    def begins_with(self, params: P) -> tuple[Strategy[Any], Any] | None:
-        """Of a strategy that trains: the one without training that leaves what ``apply`` begins with, and its parameters.
-        What that loses tells the search how to set the dials that both have. Default: nobody knows."""
+    def begins_with(self, params: P) -> Beginning | None:
+        """Of a strategy that trains: what leaves the same without training. What that loses tells the search how to set the dials
+        that both have. Default: nobody knows."""
         return None
 
     @abc.abstractmethod

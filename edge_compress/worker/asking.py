@@ -74,7 +74,7 @@ def _why_not(strategy: Strategy[Any], model: ModelFacts, profile: DeviceProfileS
 
 
 def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any, rank: int = 0) -> Proposal:
-    expected = strategy.expect(model, params)
+    expected, begins = strategy.expect(model, params), strategy.begins_with(params)
     return Proposal(
         strategy.name,
         strategy.version,
@@ -89,7 +89,8 @@ def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any, rank: int
         trains=strategy.requires.training,
         rank=rank,
         dials=_dials(strategy.Params),
-        begins=_begins(strategy, params),
+        begins=None if begins is None else _step(begins.strategy, begins.params),
+        repairs=1.0 if begins is None else begins.repairs,
     )
 
 
@@ -102,6 +103,5 @@ def _dials(kind: type[Any]) -> tuple[Dial, ...]:
     )
 
 
-def _begins(strategy: Strategy[Any], params: Any) -> AppliedStep | None:
-    found = strategy.begins_with(params)
-    return None if found is None else AppliedStep(found[0].name, found[0].version, encode_all(found[1]))
+def _step(strategy: Strategy[Any], params: Any) -> AppliedStep:
+    return AppliedStep(strategy.name, strategy.version, encode_all(params))

@@ -28,7 +28,9 @@ def split(ratio: float) -> Proposal:
 
 def trained(rate: float) -> Proposal:
     begins = AppliedStep("quantize.static", "1", {"rate": rate, "samples": 8})
-    return Proposal("quantize.qat", "1", "precision", params={"rate": rate}, dials=(RATE,), trains=True, begins=begins)
+    return Proposal(
+        "quantize.qat", "1", "precision", params={"rate": rate}, dials=(RATE,), trains=True, begins=begins, repairs=1.6
+    )
 
 
 def candidate(*made_of: Proposal) -> Candidate:

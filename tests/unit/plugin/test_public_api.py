@@ -8,8 +8,19 @@ from edge_compress import plugin
 from edge_compress.plugin import hookspecs
 
 NAMES = {
-    *("Architecture", "Artifact", "Batch", "Context", "Cost", "DataFacts", "DeviceProfileSpec", "Ensures", "Expectation"),
-    *("ImageTask", "InvalidData", "InvalidSpec", "LayerFacts", "Limits", "ModelFacts", "QualityMetric", "Requires", "Runner"),
+    *("Architecture", "Artifact", "Batch", "Beginning", "Context", "Cost", "DataFacts", "DeviceProfileSpec", "Ensures"),
+    *(
+        "Expectation",
+        "ImageTask",
+        "InvalidData",
+        "InvalidSpec",
+        "LayerFacts",
+        "Limits",
+        "ModelFacts",
+        "QualityMetric",
+        "Requires",
+        "Runner",
+    ),
     *("STAGES", "Strategy", "Support", "Target", "TensorFacts", "architectures", "hookimpl", "param"),
 }
 HOOKS = {
