@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from edge_compress.domain.cost import on_device
 from edge_compress.domain.dials import set_for_training, settings_between
 from edge_compress.domain.outlook import Outlook, Seen
-from edge_compress.domain.plan import Candidate, Plan, Prefix, favourites, trainings
+from edge_compress.domain.plan import Candidate, Plan, Prefix, distinct, favourites, trainings
 from edge_compress.errors import Cancelled
 from edge_compress.worker.budget import Budget
 from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
@@ -98,7 +98,7 @@ class Search:
         every, asked = trainings(dear), self._allotment.prefixes is not None
         waiting = [item for item in every if self._allotment.allows(item)] if asked else every[:_MOST_UNASKED]
         others = [item for item in every if item not in waiting]
-        spare = [item for item in favourites(dear) if item in others] if asked else []
+        spare = distinct([*(item for item in favourites(dear) if item in others), *others]) if asked else []
         while waiting:
             if not asked and self._outlook().best is not None:
                 self._found += [Tried(item, "refused", NOT_NEEDED) for item in dear if item.trained in [*waiting, *others]]
