@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ T = TypeVar("T")
 _log = logging.getLogger("edge_compress.client")
 FIRST_CONTACT_SECONDS = 2.0
 _LONGEST_PAUSE = 2.0
+_CLOSE_SECONDS = 0.2
 _CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -69,7 +71,10 @@ class Calls:
 
     def close(self) -> None:
         """Let go of the channel."""
-        self.channel.close()
+        # In a thread: where an interrupt (Ctrl-C) broke off a call, grpc waits for the end of that call for ever.
+        closing = threading.Thread(target=self.channel.close, name="close-channel", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
     def unary(self, method: Callable[..., T], request: Any, *, timeout: float | None = None) -> T:
         """The answer of one call. Raises the domain error that the server raised, or Unavailable."""

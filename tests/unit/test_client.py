@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_compress import Client
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc
+from edge_compress.calls import Calls
 from edge_compress.domain.resource import Change
 from edge_compress.domain.spec import DeviceProfile, DeviceProfileSpec, Metadata
 from edge_compress.errors import (
@@ -335,3 +336,21 @@ def test_the_client_never_imports_what_a_device_does_not_have() -> None:
     code = f"import sys, edge_compress; edge_compress.Client; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_channel_that_does_not_close_keeps_nobody() -> None:
+    """grpc's own close waits for ever for some calls that Ctrl-C broke off."""
+    never = threading.Event()
+
+    class Stuck:
+        def close(self) -> None:
+            never.wait()
+
+    calls = Calls("127.0.0.1:1", 1.0)
+    calls.channel.close()
+    calls.channel = Stuck()
+    closer = threading.Thread(target=calls.close, daemon=True)
+    closer.start()
+    closer.join(30)
+    assert not closer.is_alive()
+    never.set()
