@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
-.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles
+.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,9 @@ bench-compress: install
 bench-zoo: install
 	-$(MAKE) bench-nncf
 	nice -n 10 $(BIN)/python -m tests.bench.compress --zoo --quick $(BENCH)
+
+bench-techniques: install
+	nice -n 10 $(BIN)/python -m tests.bench.techniques $(BENCH)
 
 bench-profiles: install
 	nice -n 10 $(BIN)/python -m tests.bench.profiles

@@ -178,6 +178,11 @@ class Strategy(abc.ABC, Generic[P]):
         """What ``apply`` will roughly do to size and cost; orders and refuses candidates before any is run."""
         return Expectation()
 
+    def trains(self, params: P) -> bool:
+        """Whether ``apply`` takes minutes with these parameters, and the step's time decides its bytes. Such proposals wait until
+        the quick ones are measured. Default: where training samples are required."""
+        return self.requires.training
+
     def begins_with(self, params: P) -> Beginning | None:
         """Of a strategy that trains: what leaves the same without training. What that loses tells the search how to set the dials
         that both have. Default: nobody knows."""

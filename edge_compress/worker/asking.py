@@ -86,7 +86,7 @@ def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any, rank: int
         memory_ratio=expected.memory,
         lossless=strategy.ensures.lossless,
         golden_tolerance=strategy.ensures.golden_tolerance,
-        trains=strategy.requires.training,
+        trains=strategy.trains(params),
         rank=rank,
         dials=_dials(strategy.Params),
         begins=None if begins is None else _step(begins.strategy, begins.params),

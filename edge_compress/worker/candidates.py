@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_compress import encoding
-from edge_compress.domain.artifact import AppliedStep, Latency, Measurement, Quality
+from edge_compress.domain.artifact import Latency, Measurement, Quality
 from edge_compress.domain.cost import excesses
 from edge_compress.domain.model import LayerFacts, ModelFacts
-from edge_compress.domain.plan import Candidate
+from edge_compress.domain.plan import Candidate, Proposal
 from edge_compress.domain.schema import encode
 from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed, StorageFull
 from edge_compress.plugin.registry import Registry
@@ -97,8 +97,8 @@ class CandidateRunner:
         try:
             sha256 = model_digest(self._request.model)
             diagnosis: list[str] = []
-            for step in candidate.steps:
-                value = self._apply(step, sha256, run)
+            for proposal in candidate.made_of:
+                value = self._apply(proposal, sha256, run)
                 sha256 = str(value["sha256"])
                 diagnosis += value.get("diagnosis", ())
             made = self._convert(candidate, sha256, run)
@@ -187,7 +187,7 @@ class CandidateRunner:
 
     # -- pieces -----------------------------------------------------------------------------------------------------------
 
-    def _apply(self, step: AppliedStep, model: str, run: Run) -> Mapping[str, Any]:
+    def _apply(self, step: Proposal, model: str, run: Run) -> Mapping[str, Any]:
         strategy = self._registry.strategy(step.strategy)
         plugin = self._registry.plugin_of("strategy", step.strategy)
         record = next(item for item in self._registry.records if item.name == plugin)
@@ -197,7 +197,7 @@ class CandidateRunner:
             for role, needed in (("calibration", requires.calibration or requires.training), ("training", requires.training))
             if needed
         ]
-        seconds = self._training_seconds if requires.training else None
+        seconds = self._training_seconds if step.trains else None
         decides = {
             "strategy": [step.strategy, step.version, record.distribution, record.version],
             "params": dict(step.params),

@@ -42,6 +42,8 @@ longer than 16 (38 and 23 us, 3x3 over 16). One number for all profiles, so that
 _LANES = 8
 _USUALLY_LEFT = 0.8
 """of the arithmetic, with the shares of answers that are proposed to stay"""
+_UNTRAINED = Schedule(epochs=0)
+_KEPT_UNTRAINED = (0.985, 0.96)
 _OTHER_NAMES = {"magnitude": "l2", "gradient": "taylor"}
 CUT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -55,7 +57,7 @@ class StructuredParams:
     weights: float | None = param("instead: share of the weights that stays", default=None, minimum=0.02, maximum=1.0)
     keep: float | None = param(
         "instead: as much arithmetic goes as leaves this share of the answers as they were, before any training",
-        default=None, minimum=0.0, maximum=1.0,
+        default=None, minimum=0.0, maximum=1.0, dial="up",
     )  # fmt: skip
     blocks: float = param(
         "share of the residual blocks that go whole before (at least one, those first that the answers miss least); the other "
@@ -121,14 +123,20 @@ class PruneStructured(Strategy[StructuredParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StructuredParams]:
-        """A cut that short training makes up for, of depth as well where there are residual blocks, a milder and a deep one.
+        """Cuts so mild that they need no training; then one that short training makes up for, of depth as well where there are
+        residual blocks, a milder and a deep one.
 
         What each reached is in decision 0003.
         """
+        alone = [StructuredParams(keep=keep, schedule=_UNTRAINED) for keep in _KEPT_UNTRAINED]
         mild, milder, deep = StructuredParams(keep=0.85), StructuredParams(keep=0.92), StructuredParams(weights=0.5)
         if model.ops.get("Add", 0) < _FEWEST_SUMS:
-            return [mild, milder, deep]
-        return [replace(mild, blocks=_ONE_BLOCK), replace(milder, blocks=_ONE_BLOCK), deep]
+            return [*alone, mild, milder, deep]
+        return [*alone, replace(mild, blocks=_ONE_BLOCK), replace(milder, blocks=_ONE_BLOCK), deep]
+
+    def trains(self, params: StructuredParams) -> bool:
+        """Unless it only cuts."""
+        return params.schedule.epochs != 0
 
     def bind(self, params: StructuredParams, profile: DeviceProfileSpec) -> StructuredParams:
         """With the multiple of channels that the runtime's kernels like."""

@@ -36,6 +36,11 @@ def test_places_begin_where_the_strategys_patience_says() -> None:
     assert [item.get("rank", 0) for item in svd] == list(range(len(svd)))
 
 
+def test_parameters_decide_whether_a_strategy_trains() -> None:
+    steps = [{"strategy": "prune.structured", "params": {"schedule": {"epochs": epochs}}, "index": 0} for epochs in (0, 3)]
+    assert [bool(item.get("trains")) for item in asked("prune", steps=steps)] == [False, True]
+
+
 def test_what_only_the_plugin_knows_is_filled_in() -> None:
     assert {item["params"]["revision"] for item in asked("distill")} == {"1"}
 
