@@ -1,7 +1,7 @@
 """Every technique by itself, before and after: ``make bench-techniques``, or ``python -m tests.bench.techniques [--only MODEL]``.
 
-One recipe for each, run by ``edge-compress compress`` as a user would, on the shared ResNet-8 with its training samples and on the
-zoo's transformer; judged by the bench's own code on test samples that nobody has seen. What trains shares the budget.
+One recipe for each, run by ``edge-compress compress`` as a user would, on the shared ResNet-8 with its training samples and on
+the zoo's transformer; judged by the bench's own code on test samples that nobody has seen. What trains shares the budget.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from typing import Any
 from tests.bench import zoo
 from tests.bench.cases import ROOT, Case, shared
 from tests.bench.compress import File, judged, processor
-from tests.bench.product import INFEASIBLE, INT8, document, made, model_name
-from tests.bench.product import Wish as Profile
-from tests.bench.product import declare
+from tests.bench.product import INFEASIBLE, INT8, Wish, declare, document, made, model_name
 from tests.bench.table import lines
 
 Step = tuple[str, Mapping[str, Any]]
@@ -68,7 +66,7 @@ def tried(case: Case, techniques: Mapping[str, Sequence[Step]], *, dot_product: 
     """The original and what each technique made of it. Raises RuntimeError where the command failed."""
     kept = ROOT / "build" / "techniques" / case.name
     kept.mkdir(parents=True, exist_ok=True)
-    profiles = [Profile(name, INT8, "size") for name in techniques]
+    profiles = [Wish(name, INT8, "size") for name in techniques]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         declare(case, folder, profiles, dot_product=dot_product, training=True)
