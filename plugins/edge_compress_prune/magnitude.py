@@ -1,7 +1,7 @@
 """prune.magnitude: sets the weights nearest to zero to zero. Shapes stay, so only the download shrinks (zeros compress).
 
-Sources: Han et al. 2015 (arXiv:1506.02626) for magnitude, Zhu and Gupta 2017 (arXiv:1710.01878) for ratios over the whole
-model, Mishra et al. 2021 (arXiv:2104.08378) for N:M. No fine-tuning follows: see ``prune.unstructured``. Does not make a model
+Sources: Han et al. 2015 (arXiv:1506.02626) for magnitude, Lee et al. 2021 (arXiv:2010.07611, LAMP) for one ratio for all
+layers, Mishra et al. 2021 (arXiv:2104.08378) for N:M. No fine-tuning follows: see ``prune.unstructured``. Does not make a model
 faster, nor smaller on the device; does not apply to models without float weights in convolutions or matrix products.
 """
 
@@ -41,7 +41,7 @@ class MagnitudeParams:
 
     ratio: float = param("share of the weights that become zero", default=0.5, minimum=0.0, maximum=0.99, dial="down")
     threshold: float | None = param("instead: every weight of a smaller magnitude becomes zero", default=None, minimum=0.0)
-    scope: str = param("ratio within each layer, or over all layers together", default="layer", choices=("layer", "global"))
+    scope: str = param("ratio within each layer, or for all layers together (LAMP)", default="layer", choices=("layer", "global"))
     pattern: str = param(
         "instead: keep the N largest of each M weights that follow each other along the input, written N:M", default=""
     )
@@ -65,7 +65,7 @@ class PruneMagnitude(Strategy[MagnitudeParams]):
     """Unstructured and N:M pruning by magnitude."""
 
     name = "prune.magnitude"
-    version = "1"
+    version = "2"
     stage = "sparsity"
     Params = MagnitudeParams
     requires = Requires(float_model=True)

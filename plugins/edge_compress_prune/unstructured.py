@@ -1,9 +1,10 @@
 """prune.unstructured: weights go one by one, by what they are worth, and those that stay are trained by the original.
 
-Sources: Han et al. 2015 (arXiv:1506.02626) for magnitude, Sun et al. 2023 (arXiv:2306.11695) for activation, Molchanov et al.
-2019 (arXiv:1906.10771) for gradient, Mishra et al. 2021 (arXiv:2104.08378) for N:M, Zhu and Gupta 2017 (arXiv:1710.01878) for the
-schedule, Hinton et al. 2015 (arXiv:1503.02531) for the training. Shapes stay, so only the download shrinks: zeros compress. Does
-not apply to quantised models and to models that the bridge cannot take; ``prune.magnitude`` does the same without any training.
+Sources: Han et al. 2015 (arXiv:1506.02626) for magnitude, Lee et al. 2021 (arXiv:2010.07611, LAMP) for one ratio for all layers,
+Sun et al. 2023 (arXiv:2306.11695) for activation, Molchanov et al. 2019 (arXiv:1906.10771) for gradient, Mishra et al. 2021
+(arXiv:2104.08378) for N:M, Zhu and Gupta 2017 (arXiv:1710.01878) for the schedule, Hinton et al. 2015 (arXiv:1503.02531) for the
+training. Shapes stay, so only the download shrinks: zeros compress. Does not apply to quantised models and to models that the
+bridge cannot take; ``prune.magnitude`` does the same without any training.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class UnstructuredParams:
     pattern: str = param(
         "instead: keep the N most important of each M weights that follow each other along the input, written N:M", default=""
     )
-    scope: str = param("ratio within each layer, or over all layers together", default="global", choices=("layer", "global"))
+    scope: str = param(
+        "ratio within each layer, or for all layers together (LAMP)", default="global", choices=("layer", "global")
+    )
     importance: str = param(
         "what a weight is worth: its magnitude, that times the length of the activations it multiplies, or by how much the "
         "answers change in proportion to it (gradient)",
@@ -73,7 +76,7 @@ class PruneUnstructured(Strategy[UnstructuredParams]):
     """Unstructured and N:M pruning with distillation from the original."""
 
     name = "prune.unstructured"
-    version = "1"
+    version = "2"
     stage = "sparsity"
     patience = 1
     Params = UnstructuredParams

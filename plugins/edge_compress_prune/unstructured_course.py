@@ -20,7 +20,7 @@ from edge_compress.graph.bridge.pace import batch_within, epochs_within
 from edge_compress.graph.bridge.training import Course, fine_tune
 from edge_compress.plugin import Context
 from edge_compress_prune.questions import Questions
-from edge_compress_prune.sparsify import kept_of, limit_of
+from edge_compress_prune.sparsify import compared, kept_of, limit_of
 from edge_compress_prune.structured_blocks import arithmetic_of
 from edge_compress_prune.structured_groups import ROOTS, TURNED
 from edge_compress_prune.unstructured import UnstructuredParams
@@ -70,6 +70,8 @@ def _layers(module: nn.Module, exclude: tuple[str, ...]) -> dict[str, Any]:
 def _kept(found: Mapping[str, Array], layers: Mapping[str, Any], params: UnstructuredParams, gone: float) -> dict[str, Array]:
     """By layer, which weights stay when a share of ``gone`` goes."""
     wanted = replace(params.untrained, ratio=gone)
+    if params.importance != "gradient":  # which has one unit in all layers
+        found = {name: compared(worth, wanted) for name, worth in found.items()}
     limit = limit_of(list(found.values()), wanted)
     return {name: kept_of(worth, 0 if isinstance(layers[name], TURNED) else 1, wanted, limit) for name, worth in found.items()}
 

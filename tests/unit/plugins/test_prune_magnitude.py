@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from edge_compress_prune.magnitude import MagnitudeParams, PruneMagnitude
+from edge_compress_prune.sparsify import compared, kept_of, limit_of
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_compress.plugin import DeviceProfileSpec, InvalidSpec, LayerFacts, ModelFacts
@@ -76,14 +77,25 @@ def test_the_weights_that_go_are_the_smallest_and_the_rest_is_untouched(tmp_path
     assert np.array_equal(before["b1"], after["b1"])
 
 
-def test_over_all_layers_the_quiet_one_loses_more(tmp_path: Path) -> None:
-    after, _ = pruned(tmp_path, ratio=0.4, scope="global")
-    weights = [after[name] for name in ("w1", "w2", "m")]
-    assert sum(zeros(value) * value.size for value in weights) / sum(value.size for value in weights) == pytest.approx(
-        0.4, abs=0.01
-    )
-    assert zeros(after["w1"]) > 0.8
-    assert zeros(after["w2"]) < 0.2
+def test_one_ratio_for_all_layers_does_not_depend_on_their_scales() -> None:
+    random = np.random.default_rng(1)
+    small, large = (random.normal(size=(20, 30)).astype(np.float32) for _ in range(2))
+    large *= np.exp(2 * random.normal(size=large.shape)).astype(np.float32)  # a few weights hold most of what it is
+    wanted = MagnitudeParams(ratio=0.9, scope="global")
+
+    def kept(scale: float) -> list[np.ndarray[Any, Any]]:
+        worths = [compared(np.abs(value), wanted) for value in (scale * small, large)]
+        return [kept_of(worth, 1, wanted, limit_of(worths, wanted)) for worth in worths]
+
+    one, other = kept(1.0), kept(1e-3)
+    assert all(np.array_equal(before, after) for before, after in zip(one, other, strict=True))
+    assert sum(item.sum() for item in one) == 0.1 * (small.size + large.size)
+    assert one[1].sum() < one[0].sum(), "what counts is spread over more weights there"
+
+
+def test_over_all_layers_none_loses_all(tmp_path: Path) -> None:
+    after, _ = pruned(tmp_path, ratio=0.95, scope="global")
+    assert all(zeros(after[name]) < 1 for name in ("w1", "w2", "m"))
 
 
 def test_a_threshold_takes_every_smaller_weight(tmp_path: Path) -> None:
