@@ -31,6 +31,7 @@ from edge_compress.api.v1 import (
 )
 from edge_compress.calls import Calls
 from edge_compress.config import DEFAULT_SERVER
+from edge_compress.domain.command import Command
 from edge_compress.domain.job import JobState
 from edge_compress.domain.resource import Change, PlanPreview, Plugin, Stored
 from edge_compress.domain.schema import unknown_name
@@ -180,6 +181,14 @@ class Client:
         """Stop a job; its finished steps stay cached. Raises NotFound, Conflict when it had ended."""
         answer = self._calls.unary(self._compression.CancelJob, compression_pb2.CancelJobRequest(name=name))
         return wire.stored_from_wire(answer)
+
+    def command_rollout(self, name: str, command: Command | str, reason: str = "") -> Stored:
+        """Pause, resume, promote, abort or undo a rollout, or the newest one of a deployment. Raises NotFound, and Conflict where
+        it is in no state for that."""
+        number = wire.rollout_command_to_wire(Command(command))
+        request = deployments_pb2.CommandRolloutRequest(name=name, command=number, reason=reason)
+        service = self._stubs[deployments_pb2_grpc.DeploymentServiceStub]
+        return wire.stored_from_wire(self._calls.unary(service.CommandRollout, request))
 
     def wait_for_jobs(
         self, names: Sequence[str], *, timeout: float | None = None, progress: Callable[[Stored], None] = lambda job: None

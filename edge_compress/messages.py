@@ -38,6 +38,7 @@ _RENAMED: dict[tuple[type, str], str] = {
 _KEPT_HOME = {
     (artifact.Artifact, "name"),  # travels as metadata.name
     (rollout.RolloutStatus, "good_since"),  # the server's own bookkeeping
+    (rollout.RolloutStatus, "exposed"),
 }
 _LARGEST_WHOLE = 2**53
 """Struct carries numbers as doubles: whole numbers beyond this would change on the way"""

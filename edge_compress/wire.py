@@ -13,7 +13,9 @@ from google.protobuf.message import Message
 
 from edge_compress.api.v1 import agents_pb2, artifacts_pb2, common_pb2, compression_pb2, deployments_pb2, models_pb2, profiles_pb2
 from edge_compress.domain import artifact, fleet, job, plan, resource, rollout, spec
+from edge_compress.domain.command import Command
 from edge_compress.domain.schema import decode
+from edge_compress.errors import InvalidInput
 from edge_compress.messages import M, enum_number, enum_text, fill, from_message, plain_of, to_message
 
 
@@ -168,6 +170,19 @@ def outcome_to_wire(outcome: str) -> Any:
 def outcome_from_wire(number: int) -> str:
     """``created``, ``configured`` or ``unchanged``."""
     return enum_text(common_pb2.ApplyOutcome.DESCRIPTOR, number).lower()
+
+
+def rollout_command_to_wire(command: Command) -> Any:
+    """The enum value of a command."""
+    return enum_number(deployments_pb2.RolloutCommand.DESCRIPTOR, command.value)
+
+
+def rollout_command_from_wire(number: int) -> Command:
+    """The command. Raises InvalidInput for none, or one that this build does not know."""
+    text = enum_text(deployments_pb2.RolloutCommand.DESCRIPTOR, number).lower()
+    if text not in list(Command):
+        raise InvalidInput.at("command", number, f"one of {', '.join(Command)}")
+    return Command(text)
 
 
 def change_to_wire(change: str) -> Any:

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from edge_compress.delivery.conditions import COMPRESSED, ROLLED_OUT, check_supported, rolled_out, with_conditions
 from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, must_be_redone, needs_of, progress_of
 from edge_compress.delivery.fleet import Fleet
-from edge_compress.delivery.rollouts import Wanted, claims, members_of, next_step, superseded, wanted_rollout
+from edge_compress.delivery.moving import Mover
+from edge_compress.delivery.rollouts import Wanted, claims, going_back, members_of, next_step, superseded, wanted_rollout
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World, read_world
 from edge_compress.domain.job import JobStatus
-from edge_compress.domain.rollout import RolloutState, RolloutStatus
+from edge_compress.domain.rollout import PENALISED, RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.session import Assignment
 from edge_compress.errors import Conflict, EdgeCompressError, Unsupported
@@ -58,8 +59,8 @@ class Reconciler:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._fleet, self._registry, self._settings, self._clock = store, fleet, registry, settings, clock
-        self._keys = Keys(key)
+        self._store, self._fleet, self._settings, self._clock = store, fleet, settings, clock
+        self._keys, self._mover = Keys(key), Mover(store, registry)
         self._began = clock()
         self._wake = asyncio.Event()
         self._under_way = False
@@ -120,7 +121,7 @@ class Reconciler:
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
                 self._tell(world, deployment, needs[deployment.value.name], statuses.get(deployment.rollout))
-        self._under_way = any(status.state == RolloutState.PROGRESSING for status in statuses.values())
+        self._under_way = any(_needs_the_clock(status) for status in statuses.values())
         return wanted
 
     def _make_jobs(self, world: World, needs: Sequence[Need]) -> None:
@@ -139,12 +140,13 @@ class Reconciler:
             with self._guard(deployment.value.name):
                 check_supported(deployment.value)
                 old = world.rollouts.get(deployment.rollout)
-                wanted = wanted_rollout(deployment, artifacts_of(world, needs[deployment.value.name]), old)
+                artifacts = artifacts_of(world, needs[deployment.value.name])
+                wanted = wanted_rollout(deployment, artifacts, old, world.rollouts.values())
                 if wanted is not None:
                     rollouts[wanted.name] = self._store_rollout(wanted, old)
         for rollout, status in superseded(replace(world, rollouts=rollouts)):
             with self._guard(rollout.record.name):
-                rollouts[rollout.record.name] = self._move(rollout, status)
+                rollouts[rollout.record.name] = self._mover.move(rollout, status)
         return replace(world, rollouts=rollouts)
 
     def _store_rollout(self, wanted: Wanted, old: StoredRollout | None) -> StoredRollout:
@@ -169,24 +171,14 @@ class Reconciler:
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):
                 check_supported(deployment.value)
-                members = members_of(rollout, world, claimed.get(deployment.rollout, ()), self._fleet.live, self._began)
-                step = next_step(deployment, rollout, members, self._clock())
-                statuses[deployment.rollout] = self._move(rollout, step.status).status
+                mine = claimed.get(deployment.rollout, ())
+                members = members_of(rollout, world, mine, self._fleet.live, self._began)
+                step = next_step(deployment, rollout, members, self._clock(), unreachable=len(mine) - len(members))
+                moved = self._mover.move(rollout, step.status)
+                statuses[deployment.rollout] = moved.status
                 wanted.update(step.assignments)
+                wanted.update(going_back(moved, world, mine))
         return wanted, statuses
-
-    def _move(self, rollout: StoredRollout, status: RolloutStatus) -> StoredRollout:
-        """Store a new status and, once it is durable, tell the plugins when the state changed."""
-        old, name = rollout.status, rollout.record.name
-        if status == old:
-            return rollout
-        record = self._store.set_status("Rollout", name, encode(status), expected_revision=rollout.record.revision)
-        if status.state != old.state:
-            _log.info("rollout %s: %s -> %s: %s", name, old.state, status.state, status.message)
-            fired = {"rollout": name, "old": old.state, "new": status.state, "why": status.message}
-            for error in self._registry.fire("edge_compress_rollout_moved", **fired):
-                _log.warning("a plugin failed on a moved rollout: %s", error)
-        return StoredRollout(record, rollout.spec, status)
 
     def _tell(self, world: World, deployment: StoredDeployment, needs: Sequence[Need], rollout: RolloutStatus | None) -> None:
         said = {COMPRESSED: progress_of(world, needs), ROLLED_OUT: rolled_out(deployment, rollout)}
@@ -206,3 +198,8 @@ class Reconciler:
             self._troubled = True
             level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
             _log.log(level, "%s could not be reconciled, will try again: %s", what, error)
+
+
+def _needs_the_clock(status: RolloutStatus) -> bool:
+    """Whether time alone may change what should be: a soak, a deadline, or the end of a penalty."""
+    return status.state in (RolloutState.PROGRESSING, RolloutState.PAUSED) or PENALISED in status.devices

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from edge_compress.delivery.assignments import assignment_for, standing
 from edge_compress.delivery.devices import Device
+from edge_compress.delivery.penalty import penalty_until
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World
 from edge_compress.domain.rollout import Member, RolloutSpec, RolloutState, RolloutStatus, check_move, decide
 from edge_compress.domain.session import Assignment
@@ -36,19 +37,23 @@ class Step:
     assignments: Mapping[str, Assignment]
 
 
-def wanted_rollout(deployment: StoredDeployment, artifacts: Mapping[str, str], old: StoredRollout | None) -> Wanted | None:
-    """The rollout of this generation, or None while there is nothing to deliver or nothing new."""
+def wanted_rollout(
+    deployment: StoredDeployment, artifacts: Mapping[str, str], old: StoredRollout | None, rollouts: Iterable[StoredRollout] = ()
+) -> Wanted | None:
+    """The rollout of this generation, or None while there is nothing to deliver or nothing new. ``rollouts``: all there are,
+    among which the one to go back to is found when it begins."""
     if not artifacts:
         return None
     labels = {"deployment": deployment.value.name, "model": deployment.value.spec.model, UID_LABEL: deployment.record.uid}
-    stranger = old is None or old.record.labels.get(UID_LABEL) != deployment.record.uid
-    known = {} if old is None or stranger else dict(old.spec.artifacts)
-    spec = RolloutSpec(deployment.value.name, deployment.value.spec.model, {**known, **artifacts})
-    if old is not None and not stranger and spec == old.spec:
-        return None
+    mine = None if old is None or old.record.labels.get(UID_LABEL) != deployment.record.uid else old
+    known = {} if mine is None else dict(mine.spec.artifacts)
     replaced = any(artifacts.get(profile, known[profile]) != known[profile] for profile in known)
-    widened = bool(known) and len(deployment.value.spec.rollout.steps) > 1 and not _ended(old)
-    return Wanted(deployment.rollout, labels, spec, stranger or replaced or widened)
+    base_rollout, base = _base(deployment, mine, rollouts, replaced)
+    spec = RolloutSpec(deployment.value.name, deployment.value.spec.model, {**known, **artifacts}, base, base_rollout)
+    if mine is not None and spec == mine.spec:
+        return None
+    widened = bool(known) and len(deployment.value.spec.rollout.steps) > 1 and not _ended(mine)
+    return Wanted(deployment.rollout, labels, spec, mine is None or replaced or widened)
 
 
 def members_of(
@@ -56,10 +61,10 @@ def members_of(
 ) -> dict[str, tuple[Member, Assignment]]:
     """The devices among ``devices`` that the rollout may reach: those connected, and those it reached before.
 
-    A device that is away and was offered nothing is no member: it holds no rollout up, and joins when it comes back. Silence
-    counts from ``since``, when the server began to listen: what a device had to say before that, nobody could hear.
+    A device that is away and was offered nothing is no member but unreachable: it holds no rollout up, and joins when it comes
+    back. Silence counts from ``since``, when the server began to listen: what a device had to say before that, nobody could hear.
     """
-    offers = _offers(rollout, world)
+    offers = _offers(rollout.spec, rollout.record.name, world)
     found = {}
     for device in devices:
         offer = offers.get(device.spec.profile)
@@ -67,8 +72,18 @@ def members_of(
             continue
         state = standing(device.status, offer)
         if state is not None or live(device.name):
-            found[device.name] = (Member(device.name, state, max(since, device.status.news_at)), offer)
+            penalty = penalty_until(device.status)
+            found[device.name] = (Member(device.name, state, max(since, device.status.news_at), penalty), offer)
     return found
+
+
+def going_back(rollout: StoredRollout, world: World, devices: Iterable[Device]) -> dict[str, Assignment]:
+    """What the devices of a rollout that was given up should run: the last good version for their profile, where there is one."""
+    if rollout.status.state != RolloutState.ABORTED or not rollout.spec.base:
+        return {}
+    good = RolloutSpec(rollout.spec.deployment, rollout.spec.model, rollout.spec.base)
+    offers = _offers(good, rollout.spec.base_rollout, world)
+    return {device.name: offers[device.spec.profile] for device in devices if device.spec.profile in offers}
 
 
 def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:
@@ -85,11 +100,15 @@ def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:
 
 
 def next_step(
-    deployment: StoredDeployment, rollout: StoredRollout, members: Mapping[str, tuple[Member, Assignment]], now: float
+    deployment: StoredDeployment,
+    rollout: StoredRollout,
+    members: Mapping[str, tuple[Member, Assignment]],
+    now: float,
+    unreachable: int = 0,
 ) -> Step:
     """What the rollout does next. Raises Conflict when a status would follow that cannot follow."""
-    policy = deployment.value.spec.rollout
-    decision = decide(policy, rollout.status, [member for member, _ in members.values()], now, seed=rollout.record.name)
+    policy, among = deployment.value.spec.rollout, [member for member, _ in members.values()]
+    decision = decide(policy, rollout.status, among, now, seed=rollout.record.name, unreachable=unreachable)
     if decision.status.state != rollout.status.state:
         check_move(RolloutState(rollout.status.state), RolloutState(decision.status.state))
     return Step(decision.status, {name: members[name][1] for name in sorted(decision.exposed)})
@@ -113,10 +132,24 @@ def _ended(rollout: StoredRollout | None) -> bool:
     return rollout is not None and rollout.status.state in (RolloutState.ABORTED, RolloutState.SUPERSEDED)
 
 
-def _offers(rollout: StoredRollout, world: World) -> dict[str, Assignment]:
+def _base(
+    deployment: StoredDeployment, old: StoredRollout | None, rollouts: Iterable[StoredRollout], replaced: bool
+) -> tuple[str, Mapping[str, str]]:
+    """(rollout, artifacts) to go back to: what reached everybody last; empty where nothing did."""
+    if old is not None and not replaced:
+        return old.spec.base_rollout, old.spec.base
+    if old is not None and old.status.completed:
+        return old.record.name, old.spec.artifacts  # it begins anew under its name, with what it delivered before as its base
+    if old is not None and old.spec.base:
+        return old.spec.base_rollout, old.spec.base
+    done = [one for one in rollouts if one.record.labels.get(UID_LABEL) == deployment.record.uid and one.status.completed]
+    last = max(done, key=lambda one: (one.record.created_at, one.record.name), default=None)
+    return ("", {}) if last is None else (last.record.name, last.spec.artifacts)
+
+
+def _offers(spec: RolloutSpec, rollout: str, world: World) -> dict[str, Assignment]:
     found = {}
-    for profile, name in rollout.spec.artifacts.items():
+    for profile, name in spec.artifacts.items():
         if name in world.artifacts and profile in world.profiles:
-            spec = world.profiles[profile][1].spec
-            found[profile] = assignment_for(rollout.record.name, rollout.spec, world.artifacts[name], spec)
+            found[profile] = assignment_for(rollout, spec, world.artifacts[name], world.profiles[profile][1].spec)
     return found

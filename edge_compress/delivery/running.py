@@ -61,6 +61,10 @@ def moved(status: DeviceStatus, move: Move, running: Running | None, now: float)
     if (status.assignment, status.state, status.message) == (move.assignment, move.state, move.message):
         return status
     new = _runs(status, running) if running is not None else status
+    if move.state == DeviceState.ROLLED_BACK:
+        new = replace(new, failures=new.failures + 1, failed_at=now)
+    elif move.state == DeviceState.COMMITTED and new.version != status.version:
+        new = replace(new, failures=0)  # going back to what ran while it failed is no success
     return replace(
         new,
         state=move.state,

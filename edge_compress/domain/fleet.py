@@ -84,3 +84,7 @@ class DeviceStatus:
     """assignment that the server wants it to carry out; ``assignment`` is the one it speaks of itself"""
     news_at: float = 0.0
     """when that was offered, or when the device last made a move towards it"""
+    failures: int = 0
+    """updates in a row that it rolled back"""
+    failed_at: float = 0.0
+    """when it last did; seconds since the epoch"""

@@ -16,26 +16,33 @@ from edge_compress.domain.fleet import DeviceState
 from edge_compress.domain.spec import RolloutPolicy
 from edge_compress.errors import Conflict
 
+WAITING, PENALISED, TIMED_OUT, UNREACHABLE = "Waiting", "Penalised", "TimedOut", "Unreachable"
+"""what a rollout counts beside the states of devices: not offered yet; not offered because it failed lately; offered and silent;
+selected but away, and never offered"""
+
 
 class RolloutState(enum.StrEnum):
     """Where a rollout stands."""
 
     PENDING = "Pending"
     PROGRESSING = "Progressing"
+    PAUSED = "Paused"
     COMPLETED = "Completed"
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
 
 
+_ENDS = frozenset({RolloutState.ABORTED, RolloutState.SUPERSEDED})
 MOVES: dict[RolloutState, frozenset[RolloutState]] = {
-    RolloutState.PENDING: frozenset({RolloutState.PROGRESSING, RolloutState.SUPERSEDED}),
-    RolloutState.PROGRESSING: frozenset({RolloutState.COMPLETED, RolloutState.ABORTED, RolloutState.SUPERSEDED}),
-    RolloutState.COMPLETED: frozenset({RolloutState.SUPERSEDED, RolloutState.PROGRESSING}),
+    RolloutState.PENDING: frozenset({RolloutState.PROGRESSING, RolloutState.PAUSED, *_ENDS}),
+    RolloutState.PROGRESSING: frozenset({RolloutState.COMPLETED, RolloutState.PAUSED, *_ENDS}),
+    RolloutState.PAUSED: frozenset({RolloutState.PROGRESSING, *_ENDS}),
+    RolloutState.COMPLETED: frozenset({RolloutState.PROGRESSING, *_ENDS}),
     RolloutState.ABORTED: frozenset({RolloutState.SUPERSEDED}),
     RolloutState.SUPERSEDED: frozenset(),
 }
-"""A completed rollout progresses again when a device joins late. One whose artifacts are replaced is another rollout under the
-same name: it begins anew as PENDING, whatever it was."""
+"""A completed rollout progresses again when a device joins late, and is aborted when somebody undoes it. One whose artifacts are
+replaced is another rollout under the same name: it begins anew as PENDING, whatever it was."""
 
 
 def check_move(old: RolloutState, new: RolloutState) -> None:
@@ -46,11 +53,17 @@ def check_move(old: RolloutState, new: RolloutState) -> None:
 
 @dataclass(frozen=True)
 class RolloutSpec:
-    """What is rolled out: ``artifacts`` maps profile -> artifact name and grows as jobs finish."""
+    """What is rolled out: ``artifacts`` maps profile -> artifact name and grows as jobs finish.
+
+    ``base`` is what its devices go back to where it fails: the artifacts of ``base_rollout``, the last one of the deployment that
+    reached everybody. Empty: there was none.
+    """
 
     deployment: str
     model: str
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    base: Mapping[str, str] = field(default_factory=dict)
+    base_rollout: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,16 +77,25 @@ class RolloutStatus:
     devices: Mapping[str, int] = field(default_factory=dict, metadata={"free": True})
     step_started_at: float = 0.0
     good_since: float = 0.0
+    exposed: tuple[str, ...] = ()
+    """names of the current step's devices, chosen when it began; empty in the last step, which is for everybody"""
+    held: str = ""
+    """why it is paused; empty: it is not"""
+    promoted: bool = False
+    """the current step needs no soak: somebody vouched for it"""
+    completed: bool = False
+    """it reached everybody and was not given up since, so that a later one may go back to it"""
 
 
 @dataclass(frozen=True)
 class Member:
     """A selected device as the rollout sees it. ``state`` is about this rollout's artifact: None when it was not offered yet;
-    ``news_at`` is when it was offered or last made a move towards it."""
+    ``news_at`` is when it was offered or last made a move towards it. Until ``penalty_until`` it is offered nothing new."""
 
     name: str
     state: DeviceState | None
     news_at: float = 0.0
+    penalty_until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,56 +108,72 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Step:
-    """How the devices that a step exposes are doing."""
+    """How the devices of a step are doing. ``counted``: those that were chosen when it began; ``exposed``: these, and others that
+    have the artifact anyway."""
 
     index: int
     share: float
+    counted: frozenset[str]
     exposed: frozenset[str]
     good: int
     failed: int
 
     def needed(self, policy: RolloutPolicy) -> int:
-        return _at_least(policy.advance_at, len(self.exposed))
+        return _at_least(policy.advance_at, len(self.counted))
 
     def failing(self, policy: RolloutPolicy) -> str:
         """Why the rollout must stop here; empty when it need not."""
-        tried = self.good + self.failed
-        if self.failed and tried >= min(policy.min_executed, len(self.exposed)) and self.failed / tried >= policy.abort_at:
+        tried, whole = self.good + self.failed, len(self.counted)
+        if self.failed and tried >= min(policy.min_executed, whole) and self.failed / tried >= policy.abort_at:
             return f"{self.failed} of {tried} devices that tried failed; abort_at is {policy.abort_at:.0%}"
-        if tried == len(self.exposed) and self.good < self.needed(policy):
+        if whole and tried == whole and self.good < self.needed(policy):
             return f"only {self.good} of {tried} devices are good and none is left to try; advance_at is {policy.advance_at:.0%}"
         return ""
 
     def told(self, policy: RolloutPolicy) -> str:
-        return f"step {self.index + 1} of {len(policy.steps)}: {self.good} of {len(self.exposed)} good, {self.failed} failed"
+        here = f"step {self.index + 1} of {len(policy.steps)}"
+        if not self.counted:
+            return f"{here}: no device has begun; those that failed lately wait"
+        return f"{here}: {self.good} of {len(self.counted)} good, {self.failed} failed"
+
+    def frozen(self, policy: RolloutPolicy) -> tuple[str, ...]:
+        """What a status keeps of it."""
+        return () if self.index + 1 == len(policy.steps) else tuple(sorted(self.counted))
 
 
-def decide(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Member], now: float, *, seed: str) -> Decision:
+def decide(
+    policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Member], now: float, *, seed: str, unreachable: int = 0
+) -> Decision:
     """The next status of a rollout with ``members``, one allowed move from ``status`` at most.
 
-    ``seed`` orders the members, so that a share means the same devices each time. A rollout whose devices all settle or fall
-    silent ends: Completed, or Aborted when too many failed. ``exposed`` is empty once it ended badly: nobody new gets it.
+    ``seed`` orders the members, so that a share means the same devices each time. Who belongs to a step is decided when it
+    begins: those that join later wait for the last one, those that are forgotten no longer count. A rollout whose devices
+    all settle or fall silent ends: Completed, or Aborted when too many failed. ``exposed`` is empty once it ended badly:
+    nobody new gets it. ``unreachable``: selected devices that are away and were offered nothing; they are shown, and hold
+    nothing up.
     """
     state = RolloutState(status.state)
     if state in (RolloutState.ABORTED, RolloutState.SUPERSEDED):
         return Decision(status, frozenset())
     if not members:
-        return Decision(_waiting(policy, status), frozenset())
-    step = _stand(policy, min(status.step, len(policy.steps) - 1), members, now, seed)
-    new = replace(_next(policy, status, step, now), devices=_counts(members, policy, now))
+        return Decision(_waiting(policy, status, unreachable), frozenset())
+    here = replace(status, step=min(status.step, len(policy.steps) - 1))
+    step = _stand(policy, here, members, now, seed)
+    new = _next(policy, here, step, now)
     if new.state == RolloutState.ABORTED:
-        return Decision(new, frozenset())
+        return Decision(replace(new, devices=_counts(members, policy, now, unreachable)), frozenset())
     if new.step != step.index:
-        step = _stand(policy, new.step, members, now, seed)
+        step = _stand(policy, new, members, now, seed)
+    new = replace(new, exposed=step.frozen(policy), devices=_counts(members, policy, now, unreachable))
     return Decision(new, step.exposed)
 
 
 def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float) -> RolloutStatus:
     state = RolloutState(status.state)
-    enough = step.good >= step.needed(policy)
+    enough = bool(step.counted) and step.good >= step.needed(policy)
     here = replace(
         status,
-        state=RolloutState.PROGRESSING.value,
+        state=RolloutState.PAUSED.value if state is RolloutState.PAUSED else RolloutState.PROGRESSING.value,
         step=step.index,
         share=step.share,
         message=step.told(policy),
@@ -143,39 +181,56 @@ def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float)
         good_since=(status.good_since or now) if enough else 0.0,
     )
     why = step.failing(policy)
-    done = enough and not why and now - here.good_since >= policy.soak
-    if state is not RolloutState.PROGRESSING:
-        return replace(here, state=RolloutState.COMPLETED.value) if done and state is RolloutState.COMPLETED else here
-    if why:
-        return replace(here, state=RolloutState.ABORTED.value, message=why)
-    if not done:
+    done = enough and not why and (status.promoted or now - here.good_since >= policy.soak)
+    if state is RolloutState.COMPLETED:
+        return replace(here, state=RolloutState.COMPLETED.value) if done else here
+    if why and state is not RolloutState.PENDING:
+        return replace(here, state=RolloutState.ABORTED.value, message=why, held="", completed=False)
+    if state is RolloutState.PAUSED:
+        return replace(here, message=f"{here.message}; paused: {status.held}")
+    if not done or state is RolloutState.PENDING:
         return here
     if step.index + 1 == len(policy.steps):
-        return replace(here, state=RolloutState.COMPLETED.value)
-    return replace(here, step=step.index + 1, share=policy.steps[step.index + 1], step_started_at=now, good_since=0.0)
+        return replace(here, state=RolloutState.COMPLETED.value, completed=True)
+    return begun(policy, here, step.index + 1, now)
 
 
-def _waiting(policy: RolloutPolicy, status: RolloutStatus) -> RolloutStatus:
+def begun(policy: RolloutPolicy, status: RolloutStatus, step: int, now: float) -> RolloutStatus:
+    """The status in which a step begins; ``decide`` chooses its devices."""
+    fresh = replace(status, step=step, share=policy.steps[step], step_started_at=now, good_since=0.0)
+    return replace(fresh, exposed=(), promoted=False)
+
+
+def _waiting(policy: RolloutPolicy, status: RolloutStatus, unreachable: int) -> RolloutStatus:
     step = min(status.step, len(policy.steps) - 1)
-    return replace(status, step=step, share=policy.steps[step], message="no device that is selected has joined yet", devices={})
+    away = {UNREACHABLE: unreachable} if unreachable else {}
+    message = "no device that is selected has joined yet" if not unreachable else "no device that is selected is there"
+    return replace(status, step=step, share=policy.steps[step], message=message, devices=away)
 
 
-def _stand(policy: RolloutPolicy, index: int, members: Sequence[Member], now: float, seed: str) -> _Step:
-    exposed = _exposed(members, policy.steps[index], seed)
-    among = [member for member in members if member.name in exposed]
+def _stand(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Member], now: float, seed: str) -> _Step:
+    having = frozenset(member.name for member in members if member.state is not None)
+    kept = frozenset(member.name for member in members).intersection(status.exposed)
+    last, paused = status.step + 1 == len(policy.steps), status.state == RolloutState.PAUSED
+    if last and not paused:
+        counted = having | {member.name for member in members if member.penalty_until <= now}
+    else:
+        counted = kept or (having if last or paused else _chosen(members, policy.steps[status.step], now, seed))
+    among = [member for member in members if member.name in counted]
     good = sum(member.state is DeviceState.COMMITTED for member in among)
     failed = sum(member.state is DeviceState.ROLLED_BACK or _timed_out(member, policy, now) for member in among)
-    return _Step(index, policy.steps[index], exposed, good, failed)
+    return _Step(status.step, policy.steps[status.step], counted, counted | having, good, failed)
 
 
-def _exposed(members: Sequence[Member], share: float, seed: str) -> frozenset[str]:
-    """The devices that have it already and, as far as the share allows, the next ones by ``seed``: at least one device."""
+def _chosen(members: Sequence[Member], share: float, now: float, seed: str) -> frozenset[str]:
+    """The devices that have it already and, as far as the share allows, the next ones by ``seed``: at least one device.
+    Those that failed lately come later."""
     having = [member.name for member in members if member.state is not None]
     free = _at_least(share, len(members)) - len(having)
     if free <= 0:
         return frozenset(having)
-    rest = sorted((member.name for member in members if member.state is None), key=lambda name: _rank(seed, name))
-    return frozenset(having + rest[:free])
+    able = [member.name for member in members if member.state is None and member.penalty_until <= now]
+    return frozenset(having + sorted(able, key=lambda name: _rank(seed, name))[:free])
 
 
 def _rank(seed: str, name: str) -> bytes:
@@ -192,11 +247,12 @@ def _timed_out(member: Member, policy: RolloutPolicy, now: float) -> bool:
     return not settled and now - member.news_at > policy.device_deadline
 
 
-def _counts(members: Sequence[Member], policy: RolloutPolicy, now: float) -> dict[str, int]:
-    return dict(Counter(_told_state(member, policy, now) for member in members))
+def _counts(members: Sequence[Member], policy: RolloutPolicy, now: float, unreachable: int) -> dict[str, int]:
+    counts = Counter(_told_state(member, policy, now) for member in members)
+    return dict(counts + Counter({UNREACHABLE: unreachable}))
 
 
 def _told_state(member: Member, policy: RolloutPolicy, now: float) -> str:
     if member.state is None:
-        return "Waiting"
-    return "TimedOut" if _timed_out(member, policy, now) else member.state.value
+        return PENALISED if member.penalty_until > now else WAITING
+    return TIMED_OUT if _timed_out(member, policy, now) else member.state.value

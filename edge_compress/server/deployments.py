@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from edge_compress import wire
 from edge_compress.api.v1 import common_pb2, deployments_pb2, deployments_pb2_grpc
+from edge_compress.delivery.control import RolloutControl
+from edge_compress.errors import Conflict
 from edge_compress.server.declarations import Declarations, Terms
+from edge_compress.server.refusals import WrongState
 from edge_compress.server.resources import Reader, required
 
 KIND = "Deployment"
@@ -16,8 +20,8 @@ KIND = "Deployment"
 class DeploymentService(deployments_pb2_grpc.DeploymentServiceServicer):
     """See ``deployments.proto``."""
 
-    def __init__(self, declarations: Declarations, reader: Reader, rollouts: Reader) -> None:
-        self._declarations, self._reader, self._rollouts = declarations, reader, rollouts
+    def __init__(self, declarations: Declarations, reader: Reader, rollouts: Reader, control: RolloutControl) -> None:
+        self._declarations, self._reader, self._rollouts, self._control = declarations, reader, rollouts, control
 
     async def ApplyDeployment(
         self, request: deployments_pb2.ApplyDeploymentRequest, context: Any
@@ -67,3 +71,12 @@ class DeploymentService(deployments_pb2_grpc.DeploymentServiceServicer):
         """Changes as they happen."""
         async for change, rollout in self._rollouts.watch(request):
             yield deployments_pb2.WatchRolloutsResponse(type=change, rollout=rollout)
+
+    async def CommandRollout(self, request: deployments_pb2.CommandRolloutRequest, context: Any) -> deployments_pb2.Rollout:
+        """Pause, resume, promote, abort or undo."""
+        name, told = required(request.name, "name"), wire.rollout_command_from_wire(request.command)
+        try:
+            record = await asyncio.to_thread(self._control.command, name, told, request.reason)
+        except Conflict as error:
+            raise WrongState(str(error)) from error
+        return wire.rollout_to_wire(record)

@@ -89,5 +89,8 @@ def _deploys(record: Record, kind: str, name: str) -> bool:
 
 
 def _rolls_out(record: Record, artifact: str) -> bool:
-    over = record.status.get("state") in ("Aborted", "Superseded")
-    return not over and artifact in record.spec.get("artifacts", {}).values()
+    """Devices of one that was aborted may still be on their way back."""
+    state = record.status.get("state")
+    needed = [*record.spec.get("base", {}).values()] if state != "Superseded" else []
+    needed += record.spec.get("artifacts", {}).values() if state not in ("Aborted", "Superseded") else []
+    return artifact in needed

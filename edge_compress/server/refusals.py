@@ -48,6 +48,12 @@ class Late(Unavailable):
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+class WrongState(Conflict):
+    """It is in no state for what it is told to do."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.FAILED_PRECONDITION
+
+
 class AlreadyOver(Conflict):
     """It ended before it could be stopped."""
 

@@ -19,7 +19,9 @@ from edge_compress.api.v1 import (
     profiles_pb2,
     profiles_pb2_grpc,
 )
+from edge_compress.delivery.control import RolloutControl
 from edge_compress.delivery.fleet import Fleet
+from edge_compress.delivery.moving import Mover
 from edge_compress.metrics import Metrics
 from edge_compress.plugin.registry import Registry
 from edge_compress.server import artifacts
@@ -81,7 +83,8 @@ def add_services(server: Any, core: Core, limits: SizeLimits) -> None:
     downloads = Downloads(core.store.blobs, sent=core.metrics.sent)
     profile_service = ProfileService(core.declarations, core.reader("DeviceProfile"))
     model_service = ModelService(core.declarations, core.reader("Model"), admission)
-    deployment_service = DeploymentService(core.declarations, core.reader("Deployment"), core.reader("Rollout"))
+    control = RolloutControl(core.store, Mover(core.store, core.registry))
+    deployment_service = DeploymentService(core.declarations, core.reader("Deployment"), core.reader("Rollout"), control)
     artifact_service = artifacts.ArtifactService(core.declarations, core.reader("Artifact"), uploads, downloads)
     agent_service = AgentServicer(core.fleet, core.reader("Device"), core.metrics.dropped)
     profiles_pb2_grpc.add_ProfileServiceServicer_to_server(profile_service, server)  # type: ignore[no-untyped-call]  # generated

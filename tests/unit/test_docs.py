@@ -30,7 +30,8 @@ DEPLOY = sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file())
 
 
 def blocks(language, text=README):
-    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+    """What stands in each fence of a language; fences are read in pairs, so that no prose between two is taken for one."""
+    return [body for name, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M) if name == language]
 
 
 def documented_commands():

@@ -40,7 +40,7 @@ class DeviceSpec(_message.Message):
     def __init__(self, profile: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., machine: _Optional[str] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
-    __slots__ = ("state", "connected", "boot_id", "last_seen", "model", "artifact", "version", "assignment", "message", "p95_seconds", "joules_per_inference", "energy_source", "inferences", "offered", "news_at")
+    __slots__ = ("state", "connected", "boot_id", "last_seen", "model", "artifact", "version", "assignment", "message", "p95_seconds", "joules_per_inference", "energy_source", "inferences", "offered", "news_at", "failures", "failed_at")
     STATE_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,8 @@ class DeviceStatus(_message.Message):
     INFERENCES_FIELD_NUMBER: _ClassVar[int]
     OFFERED_FIELD_NUMBER: _ClassVar[int]
     NEWS_AT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    FAILED_AT_FIELD_NUMBER: _ClassVar[int]
     state: str
     connected: bool
     boot_id: str
@@ -71,7 +73,9 @@ class DeviceStatus(_message.Message):
     inferences: int
     offered: str
     news_at: float
-    def __init__(self, state: _Optional[str] = ..., connected: _Optional[bool] = ..., boot_id: _Optional[str] = ..., last_seen: _Optional[float] = ..., model: _Optional[str] = ..., artifact: _Optional[str] = ..., version: _Optional[str] = ..., assignment: _Optional[str] = ..., message: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ..., inferences: _Optional[int] = ..., offered: _Optional[str] = ..., news_at: _Optional[float] = ...) -> None: ...
+    failures: int
+    failed_at: float
+    def __init__(self, state: _Optional[str] = ..., connected: _Optional[bool] = ..., boot_id: _Optional[str] = ..., last_seen: _Optional[float] = ..., model: _Optional[str] = ..., artifact: _Optional[str] = ..., version: _Optional[str] = ..., assignment: _Optional[str] = ..., message: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ..., inferences: _Optional[int] = ..., offered: _Optional[str] = ..., news_at: _Optional[float] = ..., failures: _Optional[int] = ..., failed_at: _Optional[float] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "move", "reports")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from edge_compress.api.v1 import common_pb2 as edge__compress_dot_api_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&edge_compress/api/v1/deployments.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\"\xaa\x01\n\nDeployment\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.edge_compress.api.v1.DeploymentSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"\xaa\x01\n\x0e\x44\x65ploymentSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06recipe\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x30\n\x08selector\x18\x04 \x01(\x0b\x32\x1e.edge_compress.api.v1.Selector\x12\x34\n\x07rollout\x18\x05 \x01(\x0b\x32#.edge_compress.api.v1.RolloutPolicy\"\x87\x01\n\x08Selector\x12\x10\n\x08profiles\x18\x01 \x03(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.edge_compress.api.v1.Selector.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x02\n\rRolloutPolicy\x12\x13\n\x0bsteps_ratio\x18\x01 \x03(\x01\x12\x1d\n\x10\x61\x64vance_at_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x61\x62ort_at_ratio\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0cmin_executed\x18\x04 \x01(\x05\x12\x14\n\x0csoak_seconds\x18\x05 \x01(\x01\x12\x1f\n\x17\x64\x65vice_deadline_seconds\x18\x06 \x01(\x01\x12)\n\x05gates\x18\x07 \x03(\x0b\x32\x1a.edge_compress.api.v1.GateB\x13\n\x11_advance_at_ratioB\x11\n\x0f_abort_at_ratio\"d\n\x04Gate\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x19\n\x0cmax_increase\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x61gainst\x18\x03 \x01(\t\x12\x0f\n\x07require\x18\x04 \x01(\tB\x0f\n\r_max_increase\"\xa3\x01\n\x07Rollout\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.edge_compress.api.v1.RolloutSpec\x12\x33\n\x06status\x18\x03 \x01(\x0b\x32#.edge_compress.api.v1.RolloutStatus\"\xa7\x01\n\x0bRolloutSpec\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x43\n\tartifacts\x18\x03 \x03(\x0b\x32\x30.edge_compress.api.v1.RolloutSpec.ArtifactsEntry\x1a\x30\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xde\x01\n\rRolloutStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x13\n\x0bshare_ratio\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x41\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x30.edge_compress.api.v1.RolloutStatus.DevicesEntry\x12\x17\n\x0fstep_started_at\x18\x06 \x01(\x01\x1a.\n\x0c\x44\x65vicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x95\x01\n\x16\x41pplyDeploymentRequest\x12\x34\n\ndeployment\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.Deployment\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x11\n\talongside\x18\x04 \x03(\t\"\x84\x01\n\x17\x41pplyDeploymentResponse\x12\x34\n\ndeployment\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.Deployment\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"i\n\x17ListDeploymentsResponse\x12\x35\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32 .edge_compress.api.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x18WatchDeploymentsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12\x34\n\ndeployment\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.Deployment\"`\n\x14ListRolloutsResponse\x12/\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1d.edge_compress.api.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x15WatchRolloutsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12.\n\x07rollout\x18\x02 \x01(\x0b\x32\x1d.edge_compress.api.v1.Rollout2\x98\x06\n\x11\x44\x65ploymentService\x12n\n\x0f\x41pplyDeployment\x12,.edge_compress.api.v1.ApplyDeploymentRequest\x1a-.edge_compress.api.v1.ApplyDeploymentResponse\x12S\n\rGetDeployment\x12 .edge_compress.api.v1.GetRequest\x1a .edge_compress.api.v1.Deployment\x12\x63\n\x0fListDeployments\x12!.edge_compress.api.v1.ListRequest\x1a-.edge_compress.api.v1.ListDeploymentsResponse\x12h\n\x10WatchDeployments\x12\".edge_compress.api.v1.WatchRequest\x1a..edge_compress.api.v1.WatchDeploymentsResponse0\x01\x12]\n\x10\x44\x65leteDeployment\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponse\x12M\n\nGetRollout\x12 .edge_compress.api.v1.GetRequest\x1a\x1d.edge_compress.api.v1.Rollout\x12]\n\x0cListRollouts\x12!.edge_compress.api.v1.ListRequest\x1a*.edge_compress.api.v1.ListRolloutsResponse\x12\x62\n\rWatchRollouts\x12\".edge_compress.api.v1.WatchRequest\x1a+.edge_compress.api.v1.WatchRolloutsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&edge_compress/api/v1/deployments.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\"\xaa\x01\n\nDeployment\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.edge_compress.api.v1.DeploymentSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"\xaa\x01\n\x0e\x44\x65ploymentSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06recipe\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x30\n\x08selector\x18\x04 \x01(\x0b\x32\x1e.edge_compress.api.v1.Selector\x12\x34\n\x07rollout\x18\x05 \x01(\x0b\x32#.edge_compress.api.v1.RolloutPolicy\"\x87\x01\n\x08Selector\x12\x10\n\x08profiles\x18\x01 \x03(\t\x12:\n\x06labels\x18\x02 \x03(\x0b\x32*.edge_compress.api.v1.Selector.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x80\x02\n\rRolloutPolicy\x12\x13\n\x0bsteps_ratio\x18\x01 \x03(\x01\x12\x1d\n\x10\x61\x64vance_at_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x61\x62ort_at_ratio\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0cmin_executed\x18\x04 \x01(\x05\x12\x14\n\x0csoak_seconds\x18\x05 \x01(\x01\x12\x1f\n\x17\x64\x65vice_deadline_seconds\x18\x06 \x01(\x01\x12)\n\x05gates\x18\x07 \x03(\x0b\x32\x1a.edge_compress.api.v1.GateB\x13\n\x11_advance_at_ratioB\x11\n\x0f_abort_at_ratio\"d\n\x04Gate\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x19\n\x0cmax_increase\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x61gainst\x18\x03 \x01(\t\x12\x0f\n\x07require\x18\x04 \x01(\tB\x0f\n\r_max_increase\"\xa3\x01\n\x07Rollout\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.edge_compress.api.v1.RolloutSpec\x12\x33\n\x06status\x18\x03 \x01(\x0b\x32#.edge_compress.api.v1.RolloutStatus\"\xa5\x02\n\x0bRolloutSpec\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x43\n\tartifacts\x18\x03 \x03(\x0b\x32\x30.edge_compress.api.v1.RolloutSpec.ArtifactsEntry\x12\x39\n\x04\x62\x61se\x18\x04 \x03(\x0b\x32+.edge_compress.api.v1.RolloutSpec.BaseEntry\x12\x14\n\x0c\x62\x61se_rollout\x18\x05 \x01(\t\x1a\x30\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tBaseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x91\x02\n\rRolloutStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x05\x12\x13\n\x0bshare_ratio\x18\x03 \x01(\x01\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x41\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x30.edge_compress.api.v1.RolloutStatus.DevicesEntry\x12\x17\n\x0fstep_started_at\x18\x06 \x01(\x01\x12\x0c\n\x04held\x18\x07 \x01(\t\x12\x10\n\x08promoted\x18\x08 \x01(\x08\x12\x11\n\tcompleted\x18\t \x01(\x08\x1a.\n\x0c\x44\x65vicesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"l\n\x15\x43ommandRolloutRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x07\x63ommand\x18\x02 \x01(\x0e\x32$.edge_compress.api.v1.RolloutCommand\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x95\x01\n\x16\x41pplyDeploymentRequest\x12\x34\n\ndeployment\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.Deployment\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x11\n\talongside\x18\x04 \x03(\t\"\x84\x01\n\x17\x41pplyDeploymentResponse\x12\x34\n\ndeployment\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.Deployment\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"i\n\x17ListDeploymentsResponse\x12\x35\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32 .edge_compress.api.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x18WatchDeploymentsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12\x34\n\ndeployment\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.Deployment\"`\n\x14ListRolloutsResponse\x12/\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1d.edge_compress.api.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x15WatchRolloutsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12.\n\x07rollout\x18\x02 \x01(\x0b\x32\x1d.edge_compress.api.v1.Rollout*\xba\x01\n\x0eRolloutCommand\x12\x1f\n\x1bROLLOUT_COMMAND_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_COMMAND_PAUSE\x10\x01\x12\x1a\n\x16ROLLOUT_COMMAND_RESUME\x10\x02\x12\x1b\n\x17ROLLOUT_COMMAND_PROMOTE\x10\x03\x12\x19\n\x15ROLLOUT_COMMAND_ABORT\x10\x04\x12\x18\n\x14ROLLOUT_COMMAND_UNDO\x10\x05\x32\xf6\x06\n\x11\x44\x65ploymentService\x12n\n\x0f\x41pplyDeployment\x12,.edge_compress.api.v1.ApplyDeploymentRequest\x1a-.edge_compress.api.v1.ApplyDeploymentResponse\x12S\n\rGetDeployment\x12 .edge_compress.api.v1.GetRequest\x1a .edge_compress.api.v1.Deployment\x12\x63\n\x0fListDeployments\x12!.edge_compress.api.v1.ListRequest\x1a-.edge_compress.api.v1.ListDeploymentsResponse\x12h\n\x10WatchDeployments\x12\".edge_compress.api.v1.WatchRequest\x1a..edge_compress.api.v1.WatchDeploymentsResponse0\x01\x12]\n\x10\x44\x65leteDeployment\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponse\x12M\n\nGetRollout\x12 .edge_compress.api.v1.GetRequest\x1a\x1d.edge_compress.api.v1.Rollout\x12]\n\x0cListRollouts\x12!.edge_compress.api.v1.ListRequest\x1a*.edge_compress.api.v1.ListRolloutsResponse\x12\x62\n\rWatchRollouts\x12\".edge_compress.api.v1.WatchRequest\x1a+.edge_compress.api.v1.WatchRolloutsResponse0\x01\x12\\\n\x0e\x43ommandRollout\x12+.edge_compress.api.v1.CommandRolloutRequest\x1a\x1d.edge_compress.api.v1.Rolloutb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SELECTOR_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_ROLLOUTSPEC_ARTIFACTSENTRY']._loaded_options = None
   _globals['_ROLLOUTSPEC_ARTIFACTSENTRY']._serialized_options = b'8\001'
+  _globals['_ROLLOUTSPEC_BASEENTRY']._loaded_options = None
+  _globals['_ROLLOUTSPEC_BASEENTRY']._serialized_options = b'8\001'
   _globals['_ROLLOUTSTATUS_DEVICESENTRY']._loaded_options = None
   _globals['_ROLLOUTSTATUS_DEVICESENTRY']._serialized_options = b'8\001'
+  _globals['_ROLLOUTCOMMAND']._serialized_start=2545
+  _globals['_ROLLOUTCOMMAND']._serialized_end=2731
   _globals['_DEPLOYMENT']._serialized_start=100
   _globals['_DEPLOYMENT']._serialized_end=270
   _globals['_DEPLOYMENTSPEC']._serialized_start=273
@@ -53,25 +57,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLLOUT']._serialized_start=945
   _globals['_ROLLOUT']._serialized_end=1108
   _globals['_ROLLOUTSPEC']._serialized_start=1111
-  _globals['_ROLLOUTSPEC']._serialized_end=1278
-  _globals['_ROLLOUTSPEC_ARTIFACTSENTRY']._serialized_start=1230
-  _globals['_ROLLOUTSPEC_ARTIFACTSENTRY']._serialized_end=1278
-  _globals['_ROLLOUTSTATUS']._serialized_start=1281
-  _globals['_ROLLOUTSTATUS']._serialized_end=1503
-  _globals['_ROLLOUTSTATUS_DEVICESENTRY']._serialized_start=1457
-  _globals['_ROLLOUTSTATUS_DEVICESENTRY']._serialized_end=1503
-  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_start=1506
-  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_end=1655
-  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_start=1658
-  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_end=1790
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=1792
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1897
-  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_start=1900
-  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_end=2032
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=2034
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=2130
-  _globals['_WATCHROLLOUTSRESPONSE']._serialized_start=2132
-  _globals['_WATCHROLLOUTSRESPONSE']._serialized_end=2255
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=2258
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=3050
+  _globals['_ROLLOUTSPEC']._serialized_end=1404
+  _globals['_ROLLOUTSPEC_ARTIFACTSENTRY']._serialized_start=1311
+  _globals['_ROLLOUTSPEC_ARTIFACTSENTRY']._serialized_end=1359
+  _globals['_ROLLOUTSPEC_BASEENTRY']._serialized_start=1361
+  _globals['_ROLLOUTSPEC_BASEENTRY']._serialized_end=1404
+  _globals['_ROLLOUTSTATUS']._serialized_start=1407
+  _globals['_ROLLOUTSTATUS']._serialized_end=1680
+  _globals['_ROLLOUTSTATUS_DEVICESENTRY']._serialized_start=1634
+  _globals['_ROLLOUTSTATUS_DEVICESENTRY']._serialized_end=1680
+  _globals['_COMMANDROLLOUTREQUEST']._serialized_start=1682
+  _globals['_COMMANDROLLOUTREQUEST']._serialized_end=1790
+  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_start=1793
+  _globals['_APPLYDEPLOYMENTREQUEST']._serialized_end=1942
+  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_start=1945
+  _globals['_APPLYDEPLOYMENTRESPONSE']._serialized_end=2077
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=2079
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=2184
+  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_start=2187
+  _globals['_WATCHDEPLOYMENTSRESPONSE']._serialized_end=2319
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=2321
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=2417
+  _globals['_WATCHROLLOUTSRESPONSE']._serialized_start=2419
+  _globals['_WATCHROLLOUTSRESPONSE']._serialized_end=2542
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=2734
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=3620
 # @@protoc_insertion_point(module_scope)

@@ -1,11 +1,27 @@
 from edge_compress.api.v1 import common_pb2 as _common_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RolloutCommand(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLLOUT_COMMAND_UNSPECIFIED: _ClassVar[RolloutCommand]
+    ROLLOUT_COMMAND_PAUSE: _ClassVar[RolloutCommand]
+    ROLLOUT_COMMAND_RESUME: _ClassVar[RolloutCommand]
+    ROLLOUT_COMMAND_PROMOTE: _ClassVar[RolloutCommand]
+    ROLLOUT_COMMAND_ABORT: _ClassVar[RolloutCommand]
+    ROLLOUT_COMMAND_UNDO: _ClassVar[RolloutCommand]
+ROLLOUT_COMMAND_UNSPECIFIED: RolloutCommand
+ROLLOUT_COMMAND_PAUSE: RolloutCommand
+ROLLOUT_COMMAND_RESUME: RolloutCommand
+ROLLOUT_COMMAND_PROMOTE: RolloutCommand
+ROLLOUT_COMMAND_ABORT: RolloutCommand
+ROLLOUT_COMMAND_UNDO: RolloutCommand
 
 class Deployment(_message.Message):
     __slots__ = ("metadata", "spec", "status")
@@ -87,8 +103,15 @@ class Rollout(_message.Message):
     def __init__(self, metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[RolloutSpec, _Mapping]] = ..., status: _Optional[_Union[RolloutStatus, _Mapping]] = ...) -> None: ...
 
 class RolloutSpec(_message.Message):
-    __slots__ = ("deployment", "model", "artifacts")
+    __slots__ = ("deployment", "model", "artifacts", "base", "base_rollout")
     class ArtifactsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class BaseEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -98,13 +121,17 @@ class RolloutSpec(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    BASE_ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     model: str
     artifacts: _containers.ScalarMap[str, str]
-    def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    base: _containers.ScalarMap[str, str]
+    base_rollout: str
+    def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Mapping[str, str]] = ..., base_rollout: _Optional[str] = ...) -> None: ...
 
 class RolloutStatus(_message.Message):
-    __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at")
+    __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at", "held", "promoted", "completed")
     class DevicesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -118,13 +145,29 @@ class RolloutStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     STEP_STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    PROMOTED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
     state: str
     step: int
     share_ratio: float
     message: str
     devices: _containers.ScalarMap[str, int]
     step_started_at: float
-    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ...) -> None: ...
+    held: str
+    promoted: bool
+    completed: bool
+    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ..., held: _Optional[str] = ..., promoted: _Optional[bool] = ..., completed: _Optional[bool] = ...) -> None: ...
+
+class CommandRolloutRequest(_message.Message):
+    __slots__ = ("name", "command", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    command: RolloutCommand
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., command: _Optional[_Union[RolloutCommand, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ApplyDeploymentRequest(_message.Message):
     __slots__ = ("deployment", "expected_generation", "validate_only", "alongside")

@@ -76,6 +76,11 @@ class DeploymentServiceStub:
                 request_serializer=edge__compress_dot_api_dot_v1_dot_common__pb2.WatchRequest.SerializeToString,
                 response_deserializer=edge__compress_dot_api_dot_v1_dot_deployments__pb2.WatchRolloutsResponse.FromString,
                 _registered_method=True)
+        self.CommandRollout = channel.unary_unary(
+                '/edge_compress.api.v1.DeploymentService/CommandRollout',
+                request_serializer=edge__compress_dot_api_dot_v1_dot_deployments__pb2.CommandRolloutRequest.SerializeToString,
+                response_deserializer=edge__compress_dot_api_dot_v1_dot_deployments__pb2.Rollout.FromString,
+                _registered_method=True)
 
 
 class DeploymentServiceServicer:
@@ -140,6 +145,14 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CommandRollout(self, request, context):
+        """Pauses, resumes, promotes, aborts or undoes a rollout. NOT_FOUND; INVALID_ARGUMENT (no command); FAILED_PRECONDITION (it is in
+        no state for that). A retry after a lost answer may see FAILED_PRECONDITION: the first attempt did it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeploymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -182,6 +195,11 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.WatchRollouts,
                     request_deserializer=edge__compress_dot_api_dot_v1_dot_common__pb2.WatchRequest.FromString,
                     response_serializer=edge__compress_dot_api_dot_v1_dot_deployments__pb2.WatchRolloutsResponse.SerializeToString,
+            ),
+            'CommandRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommandRollout,
+                    request_deserializer=edge__compress_dot_api_dot_v1_dot_deployments__pb2.CommandRolloutRequest.FromString,
+                    response_serializer=edge__compress_dot_api_dot_v1_dot_deployments__pb2.Rollout.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -401,6 +419,33 @@ class DeploymentService:
             '/edge_compress.api.v1.DeploymentService/WatchRollouts',
             edge__compress_dot_api_dot_v1_dot_common__pb2.WatchRequest.SerializeToString,
             edge__compress_dot_api_dot_v1_dot_deployments__pb2.WatchRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommandRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_compress.api.v1.DeploymentService/CommandRollout',
+            edge__compress_dot_api_dot_v1_dot_deployments__pb2.CommandRolloutRequest.SerializeToString,
+            edge__compress_dot_api_dot_v1_dot_deployments__pb2.Rollout.FromString,
             options,
             channel_credentials,
             insecure,

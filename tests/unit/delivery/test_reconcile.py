@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 
+from edge_compress.delivery.control import RolloutControl
 from edge_compress.delivery.fleet import Fleet, FleetSettings
+from edge_compress.delivery.moving import Mover
 from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings, check_supported
 from edge_compress.delivery.sessions import Session
 from edge_compress.delivery.usage import UsageLedger
+from edge_compress.domain.command import Command
 from edge_compress.domain.job import JobState
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.rollout import RolloutStatus
 from edge_compress.domain.schema import decode
 from edge_compress.domain.session import Assignment, Move
 from edge_compress.domain.spec import Deployment, DeviceProfile, Model, Recipe
-from edge_compress.errors import InvalidSpec, Unsupported
+from edge_compress.errors import Conflict, InvalidSpec, Unsupported
 from edge_compress.plugin import hookimpl
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.sqlite import SqliteStore
@@ -413,3 +416,119 @@ async def test_changes_wake_it_and_deadlines_pass_without_any(running: Stage) ->
     await until(lambda: sent(session) is not None)
     running.now += 601
     await until(lambda: running.rollout().state == "Aborted")
+
+
+async def _second_version(stage: Stage, count: int = 4) -> list[Session]:
+    """Everybody runs FIRST by a completed rollout; then SECOND is offered in two steps, the first just begun."""
+    rollout = {"steps": ["25%", "100%"], "min_executed": 1, "soak": "60s"}
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    sessions = [await stage.join(f"cam-{index}") for index in range(count)]
+    await stage.passes(1)
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    for session in sessions:
+        await stage.fleet.moved(session, committed(sent(session).id, FIRST))
+    await stage.passes()
+    assert stage.rollout().state == "Completed"
+    apply(stage.store, model(quality={"max_drop": 0.02}), deployment(selector={"profiles": ["cam"]}, rollout=rollout))
+    await stage.passes(1)
+    finish(
+        stage.store,
+        next(job for job in stage.jobs() if stage.store.get("Job", job).status.get("state", "Queued") == "Queued"),
+        SECOND,
+    )
+    await stage.passes()
+    return sessions
+
+
+def offered_second(sessions: list[Session]) -> list[Session]:
+    return [session for session in sessions if sent(session) and sent(session).artifact == SECOND]
+
+
+async def test_canaries_go_back_when_a_rollout_is_aborted(stage: Stage) -> None:
+    sessions = await _second_version(stage)
+    (canary,) = offered_second(sessions)
+    await stage.fleet.moved(canary, committed(sent(canary).id, SECOND))
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Progressing", "it soaks"
+    control = RolloutControl(stage.store, Mover(stage.store, stage.registry), clock=lambda: stage.now)
+    control.command("vision", Command.ABORT, "it runs hot")
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Aborted"
+    assert offered_second(sessions) == []
+    assert (sent(canary).artifact, sent(canary).rollout) == (FIRST, "vision-1")
+    await stage.fleet.moved(canary, committed(sent(canary).id, FIRST))
+    newcomer = await stage.join("cam-9")
+    await stage.passes()
+    assert sent(newcomer).artifact == FIRST, "who joins later gets the last good version"
+    assert ("vision-2", "Progressing", "Aborted") in stage.moved
+
+
+async def test_devices_go_back_by_themselves_when_too_many_fail_and_a_failed_one_waits(stage: Stage) -> None:
+    sessions = await _second_version(stage)
+    (canary,) = offered_second(sessions)
+    await stage.fleet.moved(canary, Move(sent(canary).id, "RolledBack", "too slow", current_sha256=FIRST.sha256))
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Aborted"
+    assert sent(canary).artifact == FIRST
+    await stage.fleet.moved(canary, committed(sent(canary).id, FIRST))
+    status = stage.fleet._book.get(canary.device).status
+    assert (status.failures, status.failed_at) == (1, stage.now), "running again what it ran before is no success"
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}, rollout={"steps": ["25%", "100%"], "min_executed": 2}))
+    await stage.passes()
+    assert stage.rollout("vision-3").devices["Penalised"] == 1
+    assert [session.device for session in offered_second(sessions)] != [canary.device]
+
+
+async def test_an_undone_rollout_takes_everybody_back(stage: Stage) -> None:
+    sessions = await _second_version(stage)
+    control = RolloutControl(stage.store, Mover(stage.store, stage.registry), clock=lambda: stage.now)
+    control.command("vision-2", Command.PROMOTE)
+    await stage.passes()
+    assert len(offered_second(sessions)) == 4
+    for session in sessions:
+        await stage.fleet.moved(session, committed(sent(session).id, SECOND))
+    stage.now += 61
+    await stage.passes()
+    stage.now += 61
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Completed"
+    control.command("vision", Command.UNDO)
+    await stage.passes()
+    assert offered_second(sessions) == []
+    assert stage.rollout("vision-2").message == "undone: by hand; devices go back to vision-1"
+    with pytest.raises(Conflict, match="vision-2: it is Aborted already"):
+        control.command("vision", Command.PAUSE)
+
+
+async def test_what_is_paused_stays_paused_over_a_restart(stage: Stage) -> None:
+    await _second_version(stage)
+    RolloutControl(stage.store, Mover(stage.store, stage.registry)).command("vision", Command.PAUSE, "weekend")
+    stage.restart()
+    sessions = [await stage.join(f"cam-{index}") for index in range(4)]
+    stage.now += 300
+    await stage.passes()
+    assert (stage.rollout("vision-2").state, stage.rollout("vision-2").held) == ("Paused", "weekend")
+    assert len(offered_second(sessions)) == 1
+
+
+async def test_a_model_that_changes_under_a_deployment_goes_back_to_what_it_was(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    session = await stage.join("cam-1")
+    await stage.passes(1)
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    await stage.fleet.moved(session, committed(sent(session).id, FIRST))
+    await stage.passes()
+    apply(stage.store, model(quality={"max_drop": 0.02}))
+    await stage.passes(1)
+    finish(
+        stage.store,
+        next(job for job in stage.jobs() if stage.store.get("Job", job).status.get("state", "Queued") == "Queued"),
+        SECOND,
+    )
+    await stage.passes()
+    assert sent(session).artifact == SECOND
+    await stage.fleet.moved(session, Move(sent(session).id, "RolledBack", "too slow", current_sha256=FIRST.sha256))
+    await stage.passes()
+    assert (stage.rollout().state, sent(session).artifact) == ("Aborted", FIRST)

@@ -179,3 +179,92 @@ def _check_end(policy: RolloutPolicy, status: RolloutStatus, fleet: dict[str, Me
         assert not failed or tried < min(policy.min_executed, len(fleet)) or failed / tried < policy.abort_at
     else:
         assert failed
+
+
+def named(*names: str, state: DeviceState | None = None, **fields: float) -> list[Member]:
+    return [Member(name, state, 100.0, **fields) for name in names]
+
+
+def test_those_that_join_during_a_step_wait_for_the_last_one() -> None:
+    policy = RolloutPolicy(steps=(0.5, 1.0), soak=60.0)
+    first = decide(policy, RolloutStatus(), named("a", "b"), 100.0, seed="r")
+    assert len(first.exposed) == 1
+    grown = decide(policy, first.status, named("a", "b", "c", "d", "e", "f"), 101.0, seed="r")
+    assert grown.exposed == first.exposed
+    chosen = next(iter(first.exposed))
+    others = [name for name in "abcdef" if name != chosen]
+    good = [*named(chosen, state=GOOD), *named(*others)]
+    soaking = decide(policy, grown.status, good, 102.0, seed="r")
+    last = decide(policy, soaking.status, good, 163.0, seed="r")
+    assert (last.status.step, last.exposed) == (1, frozenset("abcdef"))
+
+
+def test_a_forgotten_device_leaves_the_count() -> None:
+    policy = RolloutPolicy(steps=(0.5, 1.0), advance_at=1.0)
+    first = decide(policy, RolloutStatus(), named("a", "b", "c", "d"), 100.0, seed="r")
+    gone, kept = sorted(first.exposed)
+    rest = [name for name in "abcd" if name not in first.exposed]
+    after = decide(policy, first.status, [*named(kept, state=GOOD), *named(*rest)], 101.0, seed="r").status
+    assert after.step == 1, f"{gone} holds nothing up"
+
+
+def test_devices_that_failed_lately_are_no_canaries_and_come_when_their_time_is_over() -> None:
+    policy = RolloutPolicy(steps=(0.5, 1.0))
+    fleet = [*named("a", "b", penalty_until=500.0), *named("c", "d")]
+    first = decide(policy, RolloutStatus(), fleet, 100.0, seed="r")
+    assert first.exposed == frozenset("cd")
+    assert first.status.devices == {"Penalised": 2, "Waiting": 2}
+    held = [*named("a", "b", penalty_until=500.0), *named("c", "d", state=GOOD)]
+    last = decide(policy, first.status, held, 200.0, seed="r")
+    done = decide(policy, last.status, held, 201.0, seed="r")
+    assert (done.status.state, done.exposed) == ("Completed", frozenset("cd"))
+    again = decide(policy, done.status, held, 500.0, seed="r")
+    assert (again.status.state, again.exposed) == ("Progressing", frozenset("abcd"))
+
+
+def test_nobody_able_is_no_progress_and_no_failure() -> None:
+    held = named("a", penalty_until=500.0)
+    first = decide(CAREFUL, RolloutStatus(), held, 100.0, seed="r")
+    assert first.exposed == frozenset()
+    second = decide(CAREFUL, first.status, held, 101.0, seed="r")
+    assert (second.status.state, second.status.message) == (
+        "Progressing",
+        "step 1 of 3: no device has begun; those that failed lately wait",
+    )
+    assert decide(CAREFUL, second.status, held, 501.0, seed="r").exposed == frozenset("a")
+
+
+def test_a_paused_rollout_reaches_nobody_new_and_still_ends_when_too_many_fail() -> None:
+    paused = replace(PROGRESSING, state="Paused", held="by hand", exposed=("bad-0", "busy-0"))
+    fleet = members(bad=1, busy=1, waiting=8)
+    policy = replace(CAREFUL, min_executed=2)
+    waiting = decide(policy, paused, fleet, 100.0, seed="r")
+    assert waiting.exposed == frozenset({"bad-0", "busy-0"})
+    assert (waiting.status.state, waiting.status.message.endswith("; paused: by hand")) == ("Paused", True)
+    assert decide(replace(policy, min_executed=1), paused, fleet, 100.0, seed="r").status.state == "Aborted"
+    last = decide(policy, replace(paused, step=2, exposed=()), members(good=2, waiting=2), 100.0, seed="r")
+    assert last.exposed == {"good-0", "good-1"}
+
+
+def test_a_promoted_step_does_not_soak() -> None:
+    policy = replace(CAREFUL, soak=60.0)
+    promoted = replace(PROGRESSING, step=2, promoted=True)
+    assert decide(policy, promoted, members(good=3), 100.0, seed="r").status.state == "Completed"
+
+
+def test_those_that_are_away_are_shown_apart() -> None:
+    assert decide(CAREFUL, PROGRESSING, members(good=1), 100.0, seed="r", unreachable=3).status.devices == {
+        "Committed": 1,
+        "Unreachable": 3,
+    }
+    nobody = decide(CAREFUL, RolloutStatus(), [], 100.0, seed="r", unreachable=3).status
+    assert (nobody.state, nobody.devices, nobody.message) == (
+        "Pending",
+        {"Unreachable": 3},
+        "no device that is selected is there",
+    )
+
+
+def test_a_rollout_that_fails_late_is_nothing_to_go_back_to() -> None:
+    done = replace(PROGRESSING, completed=True)
+    assert not decide(RolloutPolicy(), done, members(bad=3), 100.0, seed="r").status.completed

@@ -1,0 +1,208 @@
+"""``edge-compress rollout``: how far a rollout is, why, and what to do with it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_compress.cli.options import InsecureOption, ServerOption, TimeoutOption, connected
+
+if TYPE_CHECKING:
+    from edge_compress.client import Client
+    from edge_compress.domain.resource import Stored
+
+_NAME_HELP = "Name of a rollout, or of a deployment: its newest rollout."
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=_NAME_HELP)]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Told to whoever asks why.")]
+_ENDED = ("Completed", "Aborted", "Superseded")
+_LOOK_SECONDS = 1.0
+_MOST_DEVICES = 20
+
+group = typer.Typer(name="rollout", no_args_is_help=True, help="See why a rollout is where it is, and steer it.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.add_typer(group)
+
+
+@group.command()
+def status(
+    name: NameArgument,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Follow it to its end; exit 1 when it ends badly.")] = False,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Show in one line how far a rollout is."""
+    from edge_compress.cli.printing import say
+
+    with connected(server, timeout, insecure) as client:
+        told = ""
+        while True:
+            rollout = found(client, name)
+            if told != (told := headline(rollout)):
+                say(told)
+            if not watch or rollout.status.state in _ENDED:
+                break
+            time.sleep(_LOOK_SECONDS)
+    raise typer.Exit(1 if rollout.status.state in ("Aborted", "Superseded") else 0)
+
+
+@group.command()
+def why(name: NameArgument, server: ServerOption = None, timeout: TimeoutOption = None, insecure: InsecureOption = False) -> None:
+    """Explain the verdict on a rollout, with the figures and the devices behind it."""
+    from edge_compress.cli.printing import say
+
+    with connected(server, timeout, insecure) as client:
+        rollout = found(client, name)
+        policy = _policy(client, rollout)
+        devices = [device for device in client.list("Device") if _is_about(device, rollout.name)]
+    say("\n".join(explained(rollout, policy, devices, time.time())))
+
+
+@group.command()
+def pause(
+    name: NameArgument,
+    reason: ReasonOption = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Let no further device have it; those that have it go on."""
+    _command(name, "pause", reason, server, timeout, insecure)
+
+
+@group.command()
+def resume(
+    name: NameArgument, server: ServerOption = None, timeout: TimeoutOption = None, insecure: InsecureOption = False
+) -> None:
+    """Go on where it was paused."""
+    _command(name, "resume", "", server, timeout, insecure)
+
+
+@group.command()
+def promote(
+    name: NameArgument,
+    reason: ReasonOption = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Begin the next step now, without soaking."""
+    _command(name, "promote", reason, server, timeout, insecure)
+
+
+@group.command()
+def abort(
+    name: NameArgument,
+    reason: ReasonOption = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """End it. Devices that have it go back to the last version that reached everybody."""
+    _command(name, "abort", reason, server, timeout, insecure)
+
+
+@group.command()
+def undo(
+    name: NameArgument,
+    reason: ReasonOption = "",
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Send every device back to the last version before, also from a rollout that is completed."""
+    _command(name, "undo", reason, server, timeout, insecure)
+
+
+def found(client: Client, name: str) -> Stored:
+    """The rollout that a name means. Raises NotFound."""
+    from edge_compress.errors import NotFound
+
+    name = name.removeprefix("rollout/").removeprefix("deployment/")
+    try:
+        return client.get("Rollout", name)
+    except NotFound:
+        try:
+            deployment = client.get("Deployment", name)
+            return client.get("Rollout", f"{name}-{deployment.metadata.generation}")
+        except NotFound:
+            raise NotFound("Rollout", name) from None
+
+
+def headline(rollout: Stored) -> str:
+    """What it is and how far, in one line."""
+    told: Any = rollout.status
+    return f"rollout/{rollout.name} {told.state}: {told.message or 'it has not begun'}"
+
+
+def explained(rollout: Stored, policy: Any, devices: list[Stored], now: float) -> list[str]:
+    """The verdict in words: the rules, the figures, the devices that failed or are late, and what may be done."""
+    from edge_compress.cli.kinds import duration
+    from edge_compress.cli.printing import table
+
+    told, spec = rollout.status, rollout.spec
+    lines = [headline(rollout)]
+    if policy is not None and told.step_started_at:
+        share, ago = f"{told.share:.0%}", duration(max(0.0, now - told.step_started_at))
+        lines.append(f"  step {told.step + 1} of {len(policy.steps)} is for {share} of the devices and began {ago} ago")
+        lines.append(f"  {_rules(policy)}")
+    if told.devices:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(told.devices.items()))
+        lines.append(f"  devices: {counts}")
+    late = {state for state in ("TimedOut",) if told.devices.get(state)}
+    bad = [item for item in devices if item.status.state in ("RolledBack", "RollingBack") or (late and _is_busy(item))]
+    if bad:
+        rows = [(item.name, item.status.state, item.status.message or "said nothing more") for item in bad[:_MOST_DEVICES]]
+        lines += [f"  {line}" for line in table(("DEVICE", "STATE", "WHY"), rows)]
+        lines += [f"  and {len(bad) - _MOST_DEVICES} more"] if len(bad) > _MOST_DEVICES else []
+    lines.append(f"  {_next(told, spec)}")
+    return lines
+
+
+def _rules(policy: Any) -> str:
+    goes_on = f"it goes on when {policy.advance_at:.0%} of a step are good for {policy.soak:g} s"
+    stops = f"it stops when {policy.abort_at:.0%} of those that tried failed, once {policy.min_executed} have tried"
+    return f"{goes_on}; {stops}; {policy.device_deadline:g} s of silence count as failed"
+
+
+def _next(told: Any, spec: Any) -> str:
+    back = f"devices go back to {spec.base_rollout}" if spec.base_rollout else "there is no earlier version to go back to"
+    if told.state == "Aborted":
+        return f"{back}; change the model, its data or its limits and apply again"
+    if told.state == "Paused":
+        return f"it is held: {told.held}; go on with `edge-compress rollout resume`, or end it with `abort`"
+    if told.state == "Superseded":
+        return "a newer rollout took its place"
+    return f"if it fails, {back}"
+
+
+def _is_about(device: Stored, rollout: str) -> bool:
+    status: Any = device.status
+    return rollout in (status.assignment.rpartition(".")[0], status.offered.rpartition(".")[0])
+
+
+def _is_busy(device: Stored) -> bool:
+    status: Any = device.status
+    return status.state not in ("Committed", "RolledBack")
+
+
+def _policy(client: Client, rollout: Stored) -> Any:
+    from edge_compress.errors import NotFound
+
+    try:
+        spec: Any = client.get("Deployment", rollout.spec.deployment).spec
+    except NotFound:
+        return None
+    return spec.rollout
+
+
+def _command(name: str, command: str, reason: str, server: str | None, timeout: str | None, insecure: bool) -> None:
+    from edge_compress.cli.printing import say
+
+    with connected(server, timeout, insecure) as client:
+        say(headline(client.command_rollout(name.removeprefix("rollout/").removeprefix("deployment/"), command, reason)))

@@ -1,0 +1,192 @@
+"""Rollouts as people steer them: a real server and real agents in processes of their own, told what to do by the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.digits_fleet import DIGITS
+from tests.unit.cli.server_process import ServerProcess
+
+SECONDS = 120.0
+DATA = """\
+kind: DeviceProfile
+metadata: {name: cam}
+spec: {precisions: [fp32, fp16, int8], rate: 20/s}
+---
+kind: Model
+metadata: {name: digits}
+spec:
+  source: digits.onnx
+  data: {calibration: calib.npz, evaluation: val.npz, preprocess: {layout: NHWC, mean: 127, std: 128}}
+  quality: {metric: agreement, max_drop: 1.0}
+"""
+DEPLOYMENT = """\
+---
+kind: Recipe
+metadata: {name: the-recipe}
+spec: {steps: [{strategy: STRATEGY}]}
+---
+kind: Deployment
+metadata: {name: digits, labels: {version: VERSION}}
+spec:
+  model: digits
+  recipe: the-recipe
+  selector: {profiles: [cam]}
+  rollout: ROLLOUT
+"""
+
+
+class Fleet:
+    """A server, three agents and a shell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = ServerProcess(folder / "server")
+        self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        self.names = ("cam-1", "cam-2", "cam-3")
+
+    def start(self) -> None:
+        self.server.start()
+        for name in self.names:
+            self.start_agent(name)
+
+    def start_agent(self, name: str) -> None:
+        command = [sys.executable, "-m", "edge_compress", "agent", "--server", self.server.address, "--profile", "cam"]
+        more = ["--name", name, "--state", str(self.folder / name), "--heartbeat", "1s", "--report", "1s"]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.agents[name] = subprocess.Popen([*command, *more], stdout=log, stderr=log)
+
+    def stop(self) -> None:
+        for agent in self.agents.values():
+            agent.terminate()
+        for agent in self.agents.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                agent.wait(20)
+            agent.kill()
+            agent.wait()
+        self.server.stop()
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edge_compress", *arguments]
+        environment = {**os.environ, "EDGE_COMPRESS_SERVER": self.server.address}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS)
+
+    def done(self, *arguments: str) -> str:
+        shown = self.cli(*arguments)
+        assert shown.returncode == 0, shown.stderr
+        return shown.stdout
+
+    def apply(self, strategy: str, rollout: str) -> None:
+        text = DEPLOYMENT.replace("STRATEGY", strategy).replace("VERSION", strategy).replace("ROLLOUT", rollout)
+        (self.folder / "fleet.yaml").write_text(DATA + text)
+        self.done("apply", "-f", str(self.folder / "fleet.yaml"), "--wait")
+
+    def devices(self) -> dict[str, Any]:
+        found = json.loads(self.done("get", "devices", "-o", "json"))
+        return {item["metadata"]["name"]: item["status"] for item in found["items"]}
+
+    def rollout(self, name: str) -> Any:
+        shown = self.cli("get", "rollout", name, "-o", "json")
+        return json.loads(shown.stdout)["status"] if shown.returncode == 0 else {"state": "", "devices": {}}
+
+    def versions(self) -> dict[str, str]:
+        """What each device's apps would load, by what its ``current`` says."""
+        return {name: (self.folder / name / "current").resolve().name for name in self.names}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    import numpy as np
+
+    images = np.random.default_rng(1).integers(0, 255, size=(40, 28, 28, 1), dtype=np.uint8)
+    np.savez(tmp_path / "calib.npz", x=images)
+    np.savez(tmp_path / "val.npz", x=images)
+    (tmp_path / "digits.onnx").write_bytes(DIGITS.read_bytes())
+    made = Fleet(tmp_path)
+    (tmp_path / "profile.yaml").write_text(DATA.split("---")[0])
+    try:
+        made.server.start()
+        made.done("apply", "-f", str(tmp_path / "profile.yaml"))
+        for name in made.names:
+            made.start_agent(name)
+        yield made
+    finally:
+        made.stop()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return value
+
+
+def test_a_rollout_is_paused_promoted_and_undone(fleet: Fleet) -> None:
+    until(lambda: len(fleet.devices()) == 3)
+    fleet.apply("quantize.float16", "{}")
+    until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+    first = fleet.versions()
+    assert len(set(first.values())) == 1
+
+    fleet.apply("quantize.weights", "{steps: [30%, 100%], min_executed: 1, soak: 1h}")
+    until(lambda: fleet.rollout("digits-2")["devices"] == {"Committed": 1, "Waiting": 2})
+    said = fleet.done("rollout", "why", "digits")
+    assert said.startswith("rollout/digits-2 Progressing: step 1 of 2: 1 of 1 good, 0 failed")
+    assert "step 1 of 2 is for 30% of the devices" in said
+    assert "if it fails, devices go back to digits-1" in said
+
+    assert fleet.done("rollout", "pause", "digits", "--reason", "weekend") == "rollout/digits-2 Paused: paused: weekend\n"
+    until(lambda: "paused: weekend" in fleet.rollout("digits-2")["message"])
+    assert fleet.done("rollout", "status", "digits").startswith("rollout/digits-2 Paused: ")
+    assert len(set(fleet.versions().values())) == 2
+    fleet.done("rollout", "resume", "digits-2")
+    assert "promoted to step 2" in fleet.done("rollout", "promote", "digits")
+    until(lambda: fleet.rollout("digits-2")["devices"] == {"Committed": 3})
+    fleet.done("rollout", "promote", "digits")
+    assert "Completed" in fleet.done("rollout", "status", "digits", "--watch").splitlines()[-1]
+    second = fleet.versions()
+    assert set(second.values()).isdisjoint(first.values())
+
+    refused = fleet.cli("rollout", "abort", "digits")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "error: rollout digits-2: it is Completed already: there is nothing to abort\n",
+    )
+    assert "undone: it runs hot; devices go back to digits-1" in fleet.done(
+        "rollout", "undo", "digits", "--reason", "it runs hot"
+    )
+    until(lambda: fleet.versions() == first)
+    assert fleet.cli("rollout", "status", "digits").returncode == 1
+    missing = fleet.cli("rollout", "why", "nothing")
+    assert (missing.returncode, missing.stderr) == (1, "error: Rollout 'nothing' does not exist\n")
+
+
+def test_an_abort_reaches_a_canary_that_was_away_and_survives_kill_9_of_the_server(fleet: Fleet) -> None:
+    until(lambda: len(fleet.devices()) == 3)
+    fleet.apply("quantize.float16", "{}")
+    until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+    first = fleet.versions()
+    fleet.apply("quantize.weights", "{steps: [30%, 100%], min_executed: 1, soak: 1h}")
+    until(lambda: fleet.rollout("digits-2")["devices"] == {"Committed": 1, "Waiting": 2})
+    (canary,) = [name for name, version in fleet.versions().items() if version != first[name]]
+    fleet.agents[canary].send_signal(signal.SIGKILL)
+    fleet.agents[canary].wait()
+    fleet.done("rollout", "abort", "digits")
+    fleet.server.kill()
+    fleet.server.start()
+    assert fleet.rollout("digits-2")["state"] == "Aborted"
+    fleet.start_agent(canary)
+    until(lambda: fleet.versions() == first)
+    assert until(lambda: fleet.devices()[canary]["connected"])
