@@ -154,6 +154,7 @@ def explained(rollout: Stored, policy: Any, devices: list[Stored], now: float) -
     if told.devices:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(told.devices.items()))
         lines.append(f"  devices: {counts}")
+    lines += [f"  gate {item.metric}: {item.verdict}, {item.message}" for item in told.gates]
     late = {state for state in ("TimedOut",) if told.devices.get(state)}
     bad = [item for item in devices if item.status.state in ("RolledBack", "RollingBack") or (late and _is_busy(item))]
     if bad:
@@ -174,6 +175,8 @@ def _next(told: Any, spec: Any) -> str:
     back = f"devices go back to {spec.base_rollout}" if spec.base_rollout else "there is no earlier version to go back to"
     if told.state == "Aborted":
         return f"{back}; change the model, its data or its limits and apply again"
+    if told.state == "Paused" and told.waits_for_gates:
+        return "it goes on by itself once every gate holds; `edge-compress rollout promote` goes on without them"
     if told.state == "Paused":
         return f"it is held: {told.held}; go on with `edge-compress rollout resume`, or end it with `abort`"
     if told.state == "Superseded":

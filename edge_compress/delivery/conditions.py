@@ -1,4 +1,4 @@
-"""What a deployment is told of itself: the conditions Compressed and RolledOut, and what it may not ask for. Pure."""
+"""What a deployment is told of itself: the conditions Compressed and RolledOut. Pure."""
 
 from __future__ import annotations
 
@@ -9,28 +9,13 @@ from edge_compress.delivery.demand import Progress
 from edge_compress.delivery.world import StoredDeployment
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.rollout import RolloutState, RolloutStatus
-from edge_compress.domain.spec import Deployment
-from edge_compress.errors import Unsupported, Violation
 
 COMPRESSED = "Compressed"
 ROLLED_OUT = "RolledOut"
-_GATES = "spec.rollout.gates"
 
 
-def check_supported(deployment: Deployment) -> None:
-    """Refuse what a deployment asks for and nobody here does yet. Raises Unsupported naming the field."""
-    gates = deployment.spec.rollout.gates
-    if gates:
-        said = f"read {len(gates)} gate(s), but this version evaluates none and would advance unguarded; leave gates out"
-        raise Unsupported(f"{_GATES}: {said}", violations=(Violation(_GATES, said),))
-
-
-def rolled_out(deployment: StoredDeployment, rollout: RolloutStatus | None) -> Progress:
+def rolled_out(rollout: RolloutStatus | None) -> Progress:
     """How far the rollout is, in the words of a condition."""
-    try:
-        check_supported(deployment.value)
-    except Unsupported as error:
-        return Progress("False", "Unsupported", str(error))
     if rollout is None:
         return Progress("False", "Waiting", "there is no artifact to deliver yet")
     status = "True" if rollout.state == RolloutState.COMPLETED else "False"

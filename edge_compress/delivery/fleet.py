@@ -23,7 +23,7 @@ from edge_compress.domain.schema import decode
 from edge_compress.domain.session import Assignment, Hello, Move, UsageReport
 from edge_compress.domain.spec import DeviceProfileSpec
 from edge_compress.errors import Conflict, EdgeCompressError, InUse, NotFound, Unavailable
-from edge_compress.store.interface import ResourceStore
+from edge_compress.store.interface import ResourceStore, UsageKey, UsageTotals
 
 _log = logging.getLogger(__name__)
 DISCONNECTED = "Disconnected"
@@ -89,6 +89,10 @@ class Fleet:
     def devices(self) -> list[Device]:
         """Every device with its durable status."""
         return self._book.all()
+
+    def usage_rows(self, name: str) -> Mapping[UsageKey, UsageTotals]:
+        """A device's running totals by boot and version; from any thread."""
+        return self._ledger.rows(name)
 
     def states(self) -> Mapping[str, int]:
         """State -> devices, those without a session as Disconnected."""

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress.delivery.conditions import COMPRESSED, ROLLED_OUT, check_supported, rolled_out, with_conditions
+from edge_compress.delivery.conditions import COMPRESSED, ROLLED_OUT, rolled_out, with_conditions
 from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, must_be_redone, needs_of, progress_of
 from edge_compress.delivery.fleet import Fleet
+from edge_compress.delivery.gatekeeper import Gatekeeper
 from edge_compress.delivery.moving import Mover
 from edge_compress.delivery.rollouts import Wanted, claims, going_back, members_of, next_step, superseded, wanted_rollout
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World, read_world
@@ -27,8 +28,6 @@ from edge_compress.domain.session import Assignment
 from edge_compress.errors import Conflict, EdgeCompressError, Unsupported
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Event, ResourceStore
-
-__all__ = ["ReconcileSettings", "Reconciler", "check_supported"]
 
 _log = logging.getLogger(__name__)
 _WATCHED = frozenset({"Deployment", "DeviceProfile", "Model", "Recipe", "Job", "Artifact", "Rollout"})
@@ -60,7 +59,7 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._fleet, self._settings, self._clock = store, fleet, settings, clock
-        self._keys, self._mover = Keys(key), Mover(store, registry)
+        self._keys, self._mover, self._gatekeeper = Keys(key), Mover(store, registry), Gatekeeper(fleet.usage_rows)
         self._began = clock()
         self._wake = asyncio.Event()
         self._under_way = False
@@ -138,7 +137,6 @@ class Reconciler:
         rollouts = dict(world.rollouts)
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
-                check_supported(deployment.value)
                 old = world.rollouts.get(deployment.rollout)
                 artifacts = artifacts_of(world, needs[deployment.value.name])
                 wanted = wanted_rollout(deployment, artifacts, old, world.rollouts.values())
@@ -170,10 +168,11 @@ class Reconciler:
                 continue
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):
-                check_supported(deployment.value)
                 mine = claimed.get(deployment.rollout, ())
                 members = members_of(rollout, world, mine, self._fleet.live, self._began)
-                step = next_step(deployment, rollout, members, self._clock(), unreachable=len(mine) - len(members))
+                gates = self._gatekeeper.findings(rollout, deployment.value.spec.rollout, members, mine)
+                away = len(mine) - len(members)
+                step = next_step(deployment, rollout, members, self._clock(), unreachable=away, gates=gates)
                 moved = self._mover.move(rollout, step.status)
                 statuses[deployment.rollout] = moved.status
                 wanted.update(step.assignments)
@@ -181,7 +180,7 @@ class Reconciler:
         return wanted, statuses
 
     def _tell(self, world: World, deployment: StoredDeployment, needs: Sequence[Need], rollout: RolloutStatus | None) -> None:
-        said = {COMPRESSED: progress_of(world, needs), ROLLED_OUT: rolled_out(deployment, rollout)}
+        said = {COMPRESSED: progress_of(world, needs), ROLLED_OUT: rolled_out(rollout)}
         told = with_conditions(deployment, said, self._clock())
         if told != deployment.status:
             name, revision = deployment.value.name, deployment.record.revision

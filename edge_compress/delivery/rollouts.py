@@ -12,6 +12,7 @@ from edge_compress.delivery.assignments import assignment_for, standing
 from edge_compress.delivery.devices import Device
 from edge_compress.delivery.penalty import penalty_until
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World
+from edge_compress.domain.gates import Finding
 from edge_compress.domain.rollout import Member, RolloutSpec, RolloutState, RolloutStatus, check_move, decide
 from edge_compress.domain.session import Assignment
 
@@ -105,10 +106,11 @@ def next_step(
     members: Mapping[str, tuple[Member, Assignment]],
     now: float,
     unreachable: int = 0,
+    gates: tuple[Finding, ...] = (),
 ) -> Step:
     """What the rollout does next. Raises Conflict when a status would follow that cannot follow."""
     policy, among = deployment.value.spec.rollout, [member for member, _ in members.values()]
-    decision = decide(policy, rollout.status, among, now, seed=rollout.record.name, unreachable=unreachable)
+    decision = decide(policy, rollout.status, among, now, seed=rollout.record.name, unreachable=unreachable, gates=gates)
     if decision.status.state != rollout.status.state:
         check_move(RolloutState(rollout.status.state), RolloutState(decision.status.state))
     return Step(decision.status, {name: members[name][1] for name in sorted(decision.exposed)})

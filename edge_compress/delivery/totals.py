@@ -125,17 +125,17 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> fl
     return bounds[-1]
 
 
-def energy_per_inference(row: UsageTotals) -> tuple[float, str] | None:
-    """Joules of one inference and their source, from the best meter there is; None without meter or inferences.
+def best_meter(row: UsageTotals) -> str | None:
+    """The ``source/scope`` that counts where a device has several: the best source, of its scopes the widest, which drew most."""
+    known = [(_PREFERRED.index(source), -joules, meter) for meter, joules in row.energy.items()
+             if (source := meter.split("/", 1)[0]) in _PREFERRED]  # fmt: skip
+    return min(known)[2] if known else None
 
-    Of several scopes of one source the widest counts, which is the one that drew most.
-    """
-    count = sum(row.inferences.values())
-    meters = [(source, joules) for meter, joules in row.energy.items() if (source := meter.split("/", 1)[0]) in _PREFERRED]
-    if not meters or count == 0:
-        return None
-    source, joules = min(meters, key=lambda item: (_PREFERRED.index(item[0]), -item[1]))
-    return joules / count, source
+
+def energy_per_inference(row: UsageTotals) -> tuple[float, str] | None:
+    """Joules of one inference and their source, from the best meter there is; None without meter or inferences."""
+    count, meter = sum(row.inferences.values()), best_meter(row)
+    return (row.energy[meter] / count, meter.split("/", 1)[0]) if meter and count else None
 
 
 def _larger(old: Mapping[str, N], new: Mapping[str, N]) -> dict[str, N]:

@@ -96,6 +96,11 @@ class UsageLedger:
         joules, source = energy_per_inference(row) or (None, "")
         return DeviceUsage(sum(row.inferences.values()), quantile(row.bucket_bounds, row.bucket_counts, 0.95), joules, source)
 
+    def rows(self, device: str) -> dict[UsageKey, UsageTotals]:
+        """A device's rows as they are stored; from any thread."""
+        with self._reading:
+            return dict(self._rows.get(device, {}))
+
     def series(self) -> list[Series]:
         """The sums by profile, model, version and cohort, in that order; from any thread."""
         with self._reading:
@@ -167,10 +172,11 @@ class UsageLedger:
     async def _fold(self, kept: dict[UsageKey, UsageTotals], gone: Sequence[UsageKey]) -> None:
         """Replace rows by others that add up to the same, durably first. The sums need no change."""
         await asyncio.to_thread(self._store.fold_usage, list(kept.items()), gone)
-        for key in gone:
-            self._rows[key.device].pop(key, None)
-        for key, row in kept.items():
-            self._rows[key.device][key] = row
+        with self._reading:
+            for key in gone:
+                self._rows[key.device].pop(key, None)
+            for key, row in kept.items():
+                self._rows[key.device][key] = row
 
     def _settle(self, batch: Iterable[tuple[UsageKey, UsageTotals]]) -> None:
         with self._reading:

@@ -44,6 +44,8 @@ def commanded(
     - undo: the same for one that is completed, too; refused where there is nothing to go back to.
     """
     state = RolloutState(status.state)
+    if command is Command.PAUSE and status.waits_for_gates:
+        return replace(status, held=reason or "by hand", waits_for_gates=False)  # it no longer goes on by itself
     if _LEADS_TO.get(command) is state:
         return status
     if command is Command.UNDO and not spec.base:
@@ -64,16 +66,17 @@ def _moved(
     if command is Command.RESUME:
         if status.state != RolloutState.PAUSED:
             raise Conflict(f"it is {status.state}, not Paused")
-        return replace(status, state=RolloutState.PROGRESSING.value, held="", message="resumed")
+        return replace(status, state=RolloutState.PROGRESSING.value, held="", waits_for_gates=False, message="resumed")
     if command is Command.PROMOTE:
         return _promoted(policy, status, now)
     back = f"devices go back to {spec.base_rollout}" if spec.base else "devices keep what they run, for nothing came before"
     said = "undone" if command is Command.UNDO else "aborted"
-    return replace(status, state=RolloutState.ABORTED.value, held="", completed=False, message=f"{said}: {reason}; {back}")
+    ended = replace(status, state=RolloutState.ABORTED.value, held="", waits_for_gates=False, completed=False)
+    return replace(ended, message=f"{said}: {reason}; {back}")
 
 
 def _promoted(policy: RolloutPolicy, status: RolloutStatus, now: float) -> RolloutStatus:
-    going = replace(status, state=RolloutState.PROGRESSING.value, held="")
+    going = replace(status, state=RolloutState.PROGRESSING.value, held="", waits_for_gates=False)
     if status.step + 1 >= len(policy.steps):
         return replace(going, promoted=True, message="promoted: the last step needs no soak")
     return replace(begun(policy, going, status.step + 1, now), message=f"promoted to step {status.step + 2}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edge_compress.domain.fleet import DeviceState
+from edge_compress.domain.gates import Finding, Verdict, overall
 from edge_compress.domain.spec import RolloutPolicy
 from edge_compress.errors import Conflict
 
@@ -81,6 +82,10 @@ class RolloutStatus:
     """names of the current step's devices, chosen when it began; empty in the last step, which is for everybody"""
     held: str = ""
     """why it is paused; empty: it is not"""
+    waits_for_gates: bool = False
+    """it is paused because a gate is inconclusive, and goes on by itself once none is"""
+    gates: tuple[Finding, ...] = ()
+    """what each gate found last"""
     promoted: bool = False
     """the current step needs no soak: somebody vouched for it"""
     completed: bool = False
@@ -142,7 +147,14 @@ class _Step:
 
 
 def decide(
-    policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Member], now: float, *, seed: str, unreachable: int = 0
+    policy: RolloutPolicy,
+    status: RolloutStatus,
+    members: Sequence[Member],
+    now: float,
+    *,
+    seed: str,
+    unreachable: int = 0,
+    gates: tuple[Finding, ...] = (),
 ) -> Decision:
     """The next status of a rollout with ``members``, one allowed move from ``status`` at most.
 
@@ -157,9 +169,9 @@ def decide(
         return Decision(status, frozenset())
     if not members:
         return Decision(_waiting(policy, status, unreachable), frozenset())
-    here = replace(status, step=min(status.step, len(policy.steps) - 1))
+    here = replace(status, step=min(status.step, len(policy.steps) - 1), gates=gates or status.gates)
     step = _stand(policy, here, members, now, seed)
-    new = _next(policy, here, step, now)
+    new = _next(policy, here, step, now, gates)
     if new.state == RolloutState.ABORTED:
         return Decision(replace(new, devices=_counts(members, policy, now, unreachable)), frozenset())
     if new.step != step.index:
@@ -168,7 +180,7 @@ def decide(
     return Decision(new, step.exposed)
 
 
-def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float) -> RolloutStatus:
+def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float, gates: Sequence[Finding]) -> RolloutStatus:
     state = RolloutState(status.state)
     enough = bool(step.counted) and step.good >= step.needed(policy)
     here = replace(
@@ -180,25 +192,38 @@ def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float)
         step_started_at=status.step_started_at or now,
         good_since=(status.good_since or now) if enough else 0.0,
     )
-    why = step.failing(policy)
+    why, verdict = step.failing(policy) or _told(gates, Verdict.FAIL), overall(gates)
     done = enough and not why and (status.promoted or now - here.good_since >= policy.soak)
     if state is RolloutState.COMPLETED:
         return replace(here, state=RolloutState.COMPLETED.value) if done else here
     if why and state is not RolloutState.PENDING:
-        return replace(here, state=RolloutState.ABORTED.value, message=why, held="", completed=False)
+        return replace(here, state=RolloutState.ABORTED.value, message=why, held="", waits_for_gates=False, completed=False)
     if state is RolloutState.PAUSED:
-        return replace(here, message=f"{here.message}; paused: {status.held}")
+        if status.waits_for_gates and verdict is Verdict.PASS:
+            return replace(here, state=RolloutState.PROGRESSING.value, held="", waits_for_gates=False)
+        held = _told(gates, Verdict.INCONCLUSIVE) if status.waits_for_gates and gates else status.held
+        return replace(here, held=held, message=f"{here.message}; paused: {held}")
     if not done or state is RolloutState.PENDING:
         return here
+    if verdict is Verdict.INCONCLUSIVE and not status.promoted:
+        held = _told(gates, Verdict.INCONCLUSIVE)
+        paused = replace(here, state=RolloutState.PAUSED.value, held=held, waits_for_gates=True)
+        return replace(paused, message=f"{here.message}; paused: {held}")
     if step.index + 1 == len(policy.steps):
         return replace(here, state=RolloutState.COMPLETED.value, completed=True)
     return begun(policy, here, step.index + 1, now)
 
 
+def _told(gates: Sequence[Finding], verdict: Verdict) -> str:
+    """The gates of that verdict in words; empty where none is."""
+    said = {Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "is inconclusive", Verdict.PASS: "holds"}[verdict]
+    return "; ".join(f"gate {item.metric} {said}: {item.message}" for item in gates if item.verdict == verdict)
+
+
 def begun(policy: RolloutPolicy, status: RolloutStatus, step: int, now: float) -> RolloutStatus:
     """The status in which a step begins; ``decide`` chooses its devices."""
     fresh = replace(status, step=step, share=policy.steps[step], step_started_at=now, good_since=0.0)
-    return replace(fresh, exposed=(), promoted=False)
+    return replace(fresh, exposed=(), promoted=False, waits_for_gates=False)
 
 
 def _waiting(policy: RolloutPolicy, status: RolloutStatus, unreachable: int) -> RolloutStatus:

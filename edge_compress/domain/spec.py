@@ -202,11 +202,14 @@ class Selector:
         return all(labels.get(key) == value for key, value in self.labels.items())
 
 
+GATE_METRICS = ("latency_p95", "energy_per_inference", "error_ratio")
+
+
 @dataclass(frozen=True)
 class Gate:
     """A metric that must not get worse against the control group."""
 
-    metric: str = spec_field("latency_p95, energy_per_inference, error_ratio, or a plugin's")
+    metric: str = spec_field("what is compared", choices=GATE_METRICS)
     max_increase: float = spec_field("largest relative increase, as a fraction", minimum=0.0)
     against: str = spec_field("what to compare with", default="control", choices=("control",))
     require: str = spec_field("measured refuses estimates", default="any", choices=("any", "measured"))
@@ -229,6 +232,9 @@ class RolloutPolicy:
             raise InvalidSpec.at("spec.rollout.steps", list(self.steps), "rising shares above zero, like [1%, 10%, 100%]")
         if self.steps[-1] != 1.0:
             raise InvalidSpec.at("spec.rollout.steps", list(self.steps), "100% as the last step")
+        if self.gates and len(self.steps) == 1:
+            said = "two steps or more, for at 100% nobody is left to compare with"
+            raise InvalidSpec.at("spec.rollout.steps", list(self.steps), said, "like [10%, 100%], or leave gates out")
 
 
 @dataclass(frozen=True)

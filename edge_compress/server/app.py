@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from edge_compress.config import ServerSettings
 from edge_compress.delivery.fleet import Fleet, FleetSettings
 from edge_compress.delivery.observed import sources
-from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings, check_supported
+from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.domain.artifact import Artifact
 from edge_compress.errors import StartupError
@@ -161,7 +161,7 @@ class App:
             QueueSettings(self._settings.workers, self._pace.progress_seconds),
             published=lambda artifact: _tell_published(registry, artifact),
         )
-        declarations = Declarations(store, registry, check_deployment=check_supported)
+        declarations = Declarations(store, registry)
         core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations)
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core

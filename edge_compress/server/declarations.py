@@ -48,27 +48,17 @@ class Terms:
 
 
 class Declarations:
-    """The one door through which declared resources change. ``check_deployment`` refuses what delivery cannot do."""
+    """The one door through which declared resources change."""
 
-    def __init__(
-        self,
-        store: ResourceStore,
-        registry: Registry,
-        *,
-        check_deployment: Callable[[spec.Deployment], None],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, store: ResourceStore, registry: Registry, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._registry = registry
-        self._check_deployment = check_deployment
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
 
     def check(self, resource: spec.Resource) -> None:
-        """Refuse what can be refused without reading the store. Raises InvalidSpec, Unsupported."""
+        """Refuse what can be refused without reading the store. Raises InvalidSpec."""
         references.check_plugins(resource, self._registry)
-        if isinstance(resource, spec.Deployment):
-            self._check_deployment(resource)
 
     async def apply(self, resource: spec.Resource, terms: Terms) -> tuple[Record, ApplyOutcome]:
         """Store a resource, or only say what storing it would do. Raises InvalidSpec, MissingReference, Conflict."""

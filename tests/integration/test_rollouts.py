@@ -22,7 +22,7 @@ SECONDS = 120.0
 DATA = """\
 kind: DeviceProfile
 metadata: {name: cam}
-spec: {precisions: [fp32, fp16, int8], rate: 20/s}
+spec: {precisions: [fp32, fp16, int8], rate: 20/s, compute: {watts_per_core: 1.5W}}
 ---
 kind: Model
 metadata: {name: digits}
@@ -190,3 +190,18 @@ def test_an_abort_reaches_a_canary_that_was_away_and_survives_kill_9_of_the_serv
     fleet.start_agent(canary)
     until(lambda: fleet.versions() == first)
     assert until(lambda: fleet.devices()[canary]["connected"])
+
+
+def test_a_gate_holds_a_rollout_until_the_reports_of_both_groups_tell(fleet: Fleet) -> None:
+    until(lambda: len(fleet.devices()) == 3)
+    fleet.apply("quantize.float16", "{}")
+    until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+    gate = "{metric: energy_per_inference, max_increase: 20}"
+    fleet.apply("quantize.weights", f"{{steps: [30%, 100%], min_executed: 1, gates: [{gate}]}}")
+    paused = until(lambda: (told := fleet.rollout("digits-2"))["state"] == "Paused" and told)
+    assert paused["held"].startswith("gate energy_per_inference is inconclusive: ")
+    assert "it goes on by itself once every gate holds" in fleet.done("rollout", "why", "digits")
+    until(lambda: fleet.rollout("digits-2")["state"] == "Completed")
+    why = fleet.done("rollout", "why", "digits")
+    assert "  gate energy_per_inference: Pass, cam: " in why
+    assert "mJ an inference (estimates); " in why

@@ -96,7 +96,7 @@ recipes = st.builds(
         ).map(tuple),
     ),
 )
-shares = st.lists(st.floats(0.001, 0.999), unique=True, max_size=4).map(lambda rising: (*sorted(rising), 1.0))
+shares = st.lists(st.floats(0.001, 0.999), unique=True, min_size=1, max_size=4).map(lambda rising: (*sorted(rising), 1.0))
 deployments = st.builds(
     spec.Deployment,
     metadata=metadata,
@@ -117,7 +117,7 @@ deployments = st.builds(
             gates=st.lists(
                 st.builds(
                     spec.Gate,
-                    metric=words.filter(bool),
+                    metric=st.sampled_from(spec.GATE_METRICS),
                     max_increase=st.floats(0, 10),
                     require=st.sampled_from(["any", "measured"]),
                 ),
@@ -150,7 +150,7 @@ def test_a_whole_number_that_would_change_on_the_way_is_refused(number: int) -> 
 
 
 def test_zero_is_not_taken_for_the_default() -> None:
-    policy = spec.RolloutPolicy(advance_at=0.0, abort_at=0.0, gates=(spec.Gate("latency_p95", 0.0),))
+    policy = spec.RolloutPolicy(steps=(0.1, 1.0), advance_at=0.0, abort_at=0.0, gates=(spec.Gate("latency_p95", 0.0),))
     declared = spec.Deployment(spec.Metadata("d"), spec.DeploymentSpec("m", rollout=policy))
     assert wire.resource_from_wire(wire.resource_to_wire(declared)) == declared
     strict = spec.Model(spec.Metadata("m"), spec.ModelSpec("m.onnx", quality=spec.QualityGoal(max_drop=0.0)))

@@ -131,7 +131,7 @@ class RolloutSpec(_message.Message):
     def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Mapping[str, str]] = ..., base_rollout: _Optional[str] = ...) -> None: ...
 
 class RolloutStatus(_message.Message):
-    __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at", "held", "promoted", "completed")
+    __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at", "held", "promoted", "completed", "waits_for_gates", "gates")
     class DevicesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +148,8 @@ class RolloutStatus(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     PROMOTED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_GATES_FIELD_NUMBER: _ClassVar[int]
+    GATES_FIELD_NUMBER: _ClassVar[int]
     state: str
     step: int
     share_ratio: float
@@ -157,7 +159,23 @@ class RolloutStatus(_message.Message):
     held: str
     promoted: bool
     completed: bool
-    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ..., held: _Optional[str] = ..., promoted: _Optional[bool] = ..., completed: _Optional[bool] = ...) -> None: ...
+    waits_for_gates: bool
+    gates: _containers.RepeatedCompositeFieldContainer[GateFinding]
+    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ..., held: _Optional[str] = ..., promoted: _Optional[bool] = ..., completed: _Optional[bool] = ..., waits_for_gates: _Optional[bool] = ..., gates: _Optional[_Iterable[_Union[GateFinding, _Mapping]]] = ...) -> None: ...
+
+class GateFinding(_message.Message):
+    __slots__ = ("metric", "verdict", "message", "canary", "control")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    verdict: str
+    message: str
+    canary: float
+    control: float
+    def __init__(self, metric: _Optional[str] = ..., verdict: _Optional[str] = ..., message: _Optional[str] = ..., canary: _Optional[float] = ..., control: _Optional[float] = ...) -> None: ...
 
 class CommandRolloutRequest(_message.Message):
     __slots__ = ("name", "command", "reason")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import sys
 import time
 import types
@@ -14,17 +15,18 @@ import pytest
 from edge_compress.delivery.control import RolloutControl
 from edge_compress.delivery.fleet import Fleet, FleetSettings
 from edge_compress.delivery.moving import Mover
-from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings, check_supported
+from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.sessions import Session
 from edge_compress.delivery.usage import UsageLedger
+from edge_compress.domain.artifact import Artifact
 from edge_compress.domain.command import Command
 from edge_compress.domain.job import JobState
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.rollout import RolloutStatus
 from edge_compress.domain.schema import decode
-from edge_compress.domain.session import Assignment, Move
-from edge_compress.domain.spec import Deployment, DeviceProfile, Model, Recipe
-from edge_compress.errors import Conflict, InvalidSpec, Unsupported
+from edge_compress.domain.session import LATENCY_BOUNDS, Assignment, Move, UsageReport
+from edge_compress.domain.spec import DeviceProfile, Model, Recipe
+from edge_compress.errors import Conflict, InvalidSpec
 from edge_compress.plugin import hookimpl
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.sqlite import SqliteStore
@@ -369,27 +371,6 @@ async def test_the_newest_deployment_has_a_device(stage: Stage) -> None:
     assert stage.store.revision() == before
 
 
-def test_gates_are_refused_because_nobody_evaluates_them() -> None:
-    gated = deployment(rollout={"gates": [{"metric": "latency_p95", "max_increase": 0.1}]})
-    with pytest.raises(Unsupported, match=r"spec\.rollout\.gates") as refused:
-        check_supported(gated)
-    assert refused.value.violations[0].field == "spec.rollout.gates"
-    assert check_supported(deployment()) is None  # type: ignore[func-returns-value]
-
-
-async def test_a_stored_deployment_with_gates_is_not_rolled_out(stage: Stage) -> None:
-    gated: Deployment = deployment(
-        selector={"profiles": ["cam"]}, rollout={"gates": [{"metric": "latency_p95", "max_increase": 0.1}]}
-    )
-    apply(stage.store, gated)
-    session = await stage.join("cam-1")
-    await stage.passes()
-    finish(stage.store, stage.jobs()[0], FIRST)
-    await stage.passes()
-    assert sent(session) is None
-    assert stage.condition("RolledOut").reason == "Unsupported"
-
-
 @pytest.fixture
 async def running(stage: Stage) -> AsyncIterator[Stage]:
     stage.reconciler = Reconciler(
@@ -532,3 +513,98 @@ async def test_a_model_that_changes_under_a_deployment_goes_back_to_what_it_was(
     await stage.fleet.moved(session, Move(sent(session).id, "RolledBack", "too slow", current_sha256=FIRST.sha256))
     await stage.passes()
     assert (stage.rollout().state, sent(session).artifact) == ("Aborted", FIRST)
+
+
+GATES = [{"metric": "latency_p95", "max_increase": 0.1}]
+
+
+async def _gated(stage: Stage) -> tuple[Session, list[Session]]:
+    """(canary, the others): everybody runs FIRST, the canary has SECOND behind a gate."""
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}, rollout={"steps": ["25%", "100%"], "gates": GATES}))
+    sessions = [await stage.join(f"cam-{index}") for index in range(4)]
+    await stage.passes(1)
+    finish(stage.store, stage.jobs()[0], FIRST)
+    await stage.passes()
+    for _ in range(2):
+        for session in sessions:
+            if (wanted := sent(session)) is not None:
+                await stage.fleet.moved(session, committed(wanted.id, FIRST))
+        await stage.passes()
+    assert stage.rollout().state == "Completed", "there is nothing to compare a first version with"
+    apply(stage.store, model(quality={"max_drop": 0.02}), deployment(**_second_gated()))
+    await stage.passes(1)
+    queued = next(job for job in stage.jobs() if stage.store.get("Job", job).status.get("state", "Queued") == "Queued")
+    finish(stage.store, queued, SECOND)
+    await stage.passes()
+    (canary,) = offered_second(sessions)
+    await stage.fleet.moved(canary, committed(sent(canary).id, SECOND))
+    await stage.passes()
+    return canary, [session for session in sessions if session is not canary]
+
+
+def _second_gated() -> dict[str, Any]:
+    return {"selector": {"profiles": ["cam"]}, "rollout": {"steps": ["25%", "100%"], "min_executed": 1, "gates": GATES}}
+
+
+async def _traffic(
+    stage: Stage, canary: Session, others: list[Session], seconds: float, since: int = 0, reports: int = 30
+) -> None:
+    """Reports of all of them, one after the other, as the ledger gets them; the canary takes ``seconds`` for an inference."""
+    for number in range(since + 1, since + reports + 1):
+        for session, took, version in [(canary, seconds, SECOND.version), *((one, 0.010, FIRST.version) for one in others)]:
+            counts = [0] * (len(LATENCY_BOUNDS) + 1)
+            counts[bisect.bisect_left(LATENCY_BOUNDS, took)] = 50 * number
+            report = UsageReport(
+                boot_id="b1",
+                model="vision",
+                version=version,
+                inferences={"ok": 50 * number},
+                bucket_bounds=LATENCY_BOUNDS,
+                bucket_counts=tuple(counts),
+                duration_sum=50 * number * took,
+            )
+            await stage.fleet.reported(session, number, [report])
+        await stage.passes(1)
+
+
+async def test_a_gate_without_data_pauses_and_goes_on_by_itself_once_it_holds(stage: Stage) -> None:
+    canary, others = await _gated(stage)
+    paused = stage.rollout("vision-2")
+    assert (paused.state, paused.waits_for_gates) == ("Paused", True)
+    assert paused.held.startswith("gate latency_p95 is inconclusive: ")
+    await _traffic(stage, canary, others, 0.010)
+    await stage.passes()
+    passed = stage.rollout("vision-2")
+    assert (passed.step, passed.gates[0].verdict) == (1, "Pass")
+    assert len(offered_second([canary, *others])) == 4
+
+
+async def test_a_gate_that_fails_takes_the_canary_back(stage: Stage) -> None:
+    canary, others = await _gated(stage)
+    await _traffic(stage, canary, others, 0.020)
+    failed = stage.rollout("vision-2")
+    assert (failed.state, failed.gates[0].verdict) == ("Aborted", "Fail")
+    assert failed.message.startswith("gate latency_p95 failed: cam: p95 ")
+    assert sent(canary).artifact == FIRST
+    assert offered_second([canary, *others]) == []
+
+
+async def _again(stage: Stage, device: str, runs: Artifact) -> Session:
+    """A device comes back that runs something."""
+    known = stage.fleet._book.get(device)
+    assert known is not None
+    fields = {"assignment": known.status.assignment, "current_sha256": runs.sha256}
+    return await stage.join(device, state="Committed", **fields)
+
+
+async def test_after_a_restart_a_comparison_begins_anew(stage: Stage) -> None:
+    canary, others = await _gated(stage)
+    await _traffic(stage, canary, others, 0.010, reports=8)
+    stage.restart()
+    await asyncio.to_thread(stage.fleet._ledger.load)
+    sessions = [await _again(stage, session.device, SECOND if session is canary else FIRST) for session in [canary, *others]]
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Paused"
+    await _traffic(stage, sessions[0], sessions[1:], 0.010, since=8)
+    await stage.passes()
+    assert stage.rollout("vision-2").step == 1

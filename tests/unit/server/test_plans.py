@@ -19,7 +19,7 @@ def resource(kind, name, **body):
 
 @pytest.fixture
 def planner(store, engine):
-    return Planner(store, engine, Declarations(store, Registry.load(), check_deployment=lambda deployment: None))
+    return Planner(store, engine, Declarations(store, Registry.load()))
 
 
 @pytest.fixture

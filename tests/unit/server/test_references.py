@@ -7,7 +7,7 @@ import pytest
 from edge_compress.domain import spec
 from edge_compress.domain.schema import encode
 from edge_compress.domain.spec import parse_resource
-from edge_compress.errors import Conflict, InUse, InvalidInput, InvalidSpec, NotFound, Unsupported
+from edge_compress.errors import Conflict, InUse, InvalidInput, InvalidSpec, NotFound
 from edge_compress.plugin.registry import Registry
 from edge_compress.server.declarations import Declarations, Terms
 from edge_compress.server.references import check_plugins, check_uploaded, digests, users
@@ -22,7 +22,7 @@ def registry():
 
 @pytest.fixture
 def declarations(store, registry):
-    return Declarations(store, registry, check_deployment=lambda deployment: None)
+    return Declarations(store, registry)
 
 
 def resource(kind, name, **body):
@@ -146,16 +146,6 @@ async def test_deleting_races_with_naming_and_one_of_them_is_refused(declaration
         declarations.apply(DEPLOYMENT, Terms()), declarations.delete("DeviceProfile", "cam"), return_exceptions=True
     )
     assert isinstance(named, MissingReference) != isinstance(deleted, InUse)
-
-
-async def test_what_delivery_cannot_do_is_refused_before_it_is_stored(store, registry):
-    def refuse(deployment):
-        raise Unsupported("spec.rollout.gates: not yet")
-
-    declarations = Declarations(store, registry, check_deployment=refuse)
-    with pytest.raises(Unsupported, match="gates"):
-        await declarations.apply(DEPLOYMENT, Terms())
-    assert store.revision() == 0
 
 
 def test_terms_below_zero_are_refused():

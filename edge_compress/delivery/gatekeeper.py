@@ -1,0 +1,67 @@
+"""Looks through a rollout's gates: who is canary, who is control, and what they did, from the server's own totals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from edge_compress.delivery.comparison import MOST_CONTROLS, Comparison, Rows
+from edge_compress.delivery.devices import Device
+from edge_compress.delivery.world import StoredRollout
+from edge_compress.domain.gates import Finding, judged
+from edge_compress.domain.rollout import Member, RolloutState
+from edge_compress.domain.session import Assignment
+from edge_compress.domain.spec import RolloutPolicy
+from edge_compress.store.interface import UsageKey
+
+Members = Mapping[str, tuple[Member, Assignment]]
+
+
+class Gatekeeper:
+    """Keeps one comparison for each rollout, of its current step. Call it from one thread at a time."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._comparisons: dict[str, tuple[object, Comparison]] = {}
+
+    def findings(
+        self, rollout: StoredRollout, policy: RolloutPolicy, members: Members, devices: Iterable[Device]
+    ) -> tuple[Finding, ...]:
+        """What each gate finds now. Nothing in the last step, which leaves nobody to compare with, and nothing where no version
+        came before: there is none to be worse than."""
+        status, name = rollout.status, rollout.record.name
+        under_way = status.state in (RolloutState.PROGRESSING, RolloutState.PAUSED)
+        last = status.step + 1 >= len(policy.steps)
+        if not (policy.gates and rollout.spec.base and under_way and status.exposed) or last:
+            self._comparisons.pop(name, None)
+            return ()
+        comparison = self._comparison(name, (rollout.record.uid, status.step, status.step_started_at))
+        self._listen(comparison, rollout, members, devices)
+        pairs = comparison.pairs()
+        return tuple(judged(gate, pairs) for gate in policy.gates)
+
+    def _comparison(self, name: str, step: object) -> Comparison:
+        known = self._comparisons.get(name)
+        if known is None or known[0] != step:
+            known = self._comparisons[name] = (step, Comparison())
+        return known[1]
+
+    def _listen(self, comparison: Comparison, rollout: StoredRollout, members: Members, devices: Iterable[Device]) -> None:
+        controls: dict[str, int] = defaultdict(int)
+        model, exposed = rollout.spec.model, frozenset(rollout.status.exposed)
+        for device in sorted(devices, key=lambda item: item.name):
+            if device.name not in members:
+                continue
+            profile, version = device.spec.profile, members[device.name][1].artifact.version
+
+            def old(key: UsageKey, version: str = version) -> bool:
+                return key.model == model and key.version != version
+
+            def new(key: UsageKey, version: str = version) -> bool:
+                return key.model == model and key.version == version
+
+            if device.name in exposed:
+                comparison.listen(self._rows, device.name, profile, new, canary=True)
+            elif controls[profile] < MOST_CONTROLS:
+                controls[profile] += 1
+                comparison.listen(self._rows, device.name, profile, old, canary=False)
