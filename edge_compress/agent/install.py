@@ -20,9 +20,9 @@ from edge_compress.agent.machine import Assignment, Position
 from edge_compress.agent.probe import Refused, probe
 from edge_compress.agent.slots import Slots
 from edge_compress.agent.traffic import Traffic
-from edge_compress.agent.transfer import Transfer
+from edge_compress.agent.transfer import Base, Transfer
 from edge_compress.domain.fleet import DeviceState
-from edge_compress.errors import EdgeCompressError, StorageFull
+from edge_compress.errors import Corrupt, EdgeCompressError, StorageFull
 
 log = logging.getLogger("edge_compress.agent")
 
@@ -168,15 +168,32 @@ class Install:
         self._move(DeviceState.FETCHING)
 
     async def _fetch(self, assignment: Assignment) -> None:
-        if not self._slots.staged(assignment):
-            await self._transfer.fetch(assignment.sha256, assignment.bytes, self._slots.partial(assignment.sha256))
-            await self._transfer.fetch(
-                assignment.golden_sha256, assignment.golden_bytes, self._slots.partial(assignment.golden_sha256)
-            )
+        await self._fetch_files(assignment, self._base(assignment))
         self._move(DeviceState.VERIFYING)
 
+    async def _fetch_files(self, assignment: Assignment, base: Base | None) -> None:
+        if not self._slots.staged(assignment):
+            model, golden = self._slots.partial(assignment.sha256), self._slots.partial(assignment.golden_sha256)
+            await self._transfer.fetch(assignment.sha256, assignment.bytes, model, base)
+            await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden)
+
+    def _base(self, assignment: Assignment) -> Base | None:
+        """The model that serves now, to which an update may come as differences."""
+        serving = self.position.serving
+        if serving is None or serving.sha256 == assignment.sha256 or not self._slots.staged(serving):
+            return None
+        return Base(serving.sha256, self._slots.model(serving))
+
     async def _verify(self, assignment: Assignment) -> None:
-        await asyncio.to_thread(self._slots.verify, assignment)
+        try:
+            await asyncio.to_thread(self._slots.verify, assignment)
+        except Corrupt as error:
+            if self._base(assignment) is None:
+                raise
+            # What the device has may not be what it took it for: then differences to it come out wrong.
+            log.warning("an update by differences is wrong, all of it is fetched: %s", error)
+            await self._fetch_files(assignment, None)
+            await asyncio.to_thread(self._slots.verify, assignment)
         self._move(DeviceState.STAGED)
 
     async def _stage(self, assignment: Assignment) -> None:

@@ -6,10 +6,13 @@ Leaves checking the digest to ``slots`` and room on the disk to ``install``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
+import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -17,12 +20,8 @@ import grpc
 
 from edge_compress.agent.backoff import Backoff
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc
+from edge_compress.encoding import Form, unpacked
 from edge_compress.errors import Corrupt, NotFound, StorageFull
-
-try:
-    from compression import zstd  # type: ignore[import-not-found]  # Python 3.14
-except ImportError:
-    from backports import zstd
 
 log = logging.getLogger("edge_compress.agent")
 
@@ -32,20 +31,33 @@ _MAX_CHUNK_BYTES = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+ReadBase = Callable[[int, int], bytes]
+"""(offset, length) -> so many bytes of the base from there; fewer at its end"""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A file that this device has and the server probably, too."""
+
+    sha256: str
+    path: Path
+
+
 class Transfer:
     """Downloads over whatever channel the session has; ``channel`` waits until there is one."""
 
     def __init__(self, channel: Callable[[], Awaitable[grpc.aio.Channel]], chance: random.Random) -> None:
         self._channel, self._chance = channel, chance
 
-    async def fetch(self, sha256: str, size: int, path: Path) -> None:
-        """Grow ``path`` to ``size`` bytes, however often the link breaks. Raises Corrupt, NotFound, StorageFull or OSError."""
+    async def fetch(self, sha256: str, size: int, path: Path, base: Base | None = None) -> None:
+        """Grow ``path`` to ``size`` bytes, however often the link breaks; ``base``: a file that the server may send differences
+        to. Raises Corrupt, NotFound, StorageFull or OSError."""
         backoff = Backoff(self._chance)
-        with Partial(path, sha256, size) as partial:
+        with Partial(path, sha256, size) as partial, _reader(base) as read:
             while partial.held < size:
                 channel, before = await self._channel(), partial.held
                 try:
-                    await _stream(channel, partial)
+                    await _stream(channel, partial, base.sha256 if base else "", read)
                 except (grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError) as error:
                     _raise_if_final(error, partial)
                     log.info("fetching %s stopped at byte %d: %s", partial.name, partial.held, _why(error))
@@ -97,10 +109,29 @@ class Partial:
         self._path.unlink(missing_ok=True)
 
 
-async def _stream(channel: grpc.aio.Channel, partial: Partial) -> None:
+@contextlib.contextmanager
+def _reader(base: Base | None) -> Iterator[ReadBase | None]:
+    """What reads a stretch of the base; None without one, or where it cannot be opened."""
+    try:
+        file = None if base is None else base.path.open("rb")
+    except OSError as error:
+        log.info("no differences are asked for: %s", error)
+        file = None
+    if file is None:
+        yield None
+        return
+    with file:
+        yield lambda start, length: os.pread(file.fileno(), length, start)
+
+
+async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: ReadBase | None) -> None:
     """One call: append chunks until the file is whole or the stream ends."""
+    forms = [form for form in Form if form is not Form.IDENTITY and (read or form not in (Form.DELTA, Form.PATCH))]
     request = artifacts_pb2.DownloadBlobRequest(
-        sha256=partial.sha256, offset_bytes=partial.held, accept=[artifacts_pb2.ENCODING_ZSTD]
+        sha256=partial.sha256,
+        offset_bytes=partial.held,
+        accept=[artifacts_pb2.Encoding.Name(form.value) for form in forms],
+        base_sha256=base if read else "",
     )
     call = artifacts_pb2_grpc.ArtifactServiceStub(channel).DownloadBlob(request)  # type: ignore[no-untyped-call]  # generated
     try:
@@ -109,26 +140,18 @@ async def _stream(channel: grpc.aio.Channel, partial: Partial) -> None:
                 chunk = await call.read()
             if chunk is grpc.aio.EOF:
                 return
-            partial.append(chunk.offset, unpack(chunk))
+            partial.append(chunk.offset, unpack(chunk, read))
     finally:
         call.cancel()
 
 
-def unpack(chunk: artifacts_pb2.Chunk) -> bytes:
+def unpack(chunk: artifacts_pb2.Chunk, read: ReadBase | None = None) -> bytes:
     """The uncompressed bytes of a chunk. Raises Corrupt when they are not what their encoding says or over 1 MiB."""
-    if chunk.encoding == artifacts_pb2.ENCODING_ZSTD:
-        unpacker = zstd.ZstdDecompressor()
-        try:
-            data: bytes = unpacker.decompress(chunk.data, max_length=_MAX_CHUNK_BYTES + 1)
-        except zstd.ZstdError as error:
-            raise Corrupt(f"the chunk at byte {chunk.offset} cannot be unpacked: {error}") from None
-        if not unpacker.eof and len(data) <= _MAX_CHUNK_BYTES:
-            raise Corrupt(f"the chunk at byte {chunk.offset} is torn")
-    else:
-        data = chunk.data
-    if len(data) > _MAX_CHUNK_BYTES:
-        raise Corrupt(f"the chunk at byte {chunk.offset} is over {_MAX_CHUNK_BYTES} bytes")
-    return data
+    try:
+        form = Form(chunk.encoding or Form.IDENTITY.value)
+        return unpacked(chunk.data, form, read, _MAX_CHUNK_BYTES)
+    except ValueError as error:
+        raise Corrupt(f"the chunk at byte {chunk.offset} cannot be unpacked: {error}") from None
 
 
 def _raise_if_final(error: Exception, partial: Partial) -> None:

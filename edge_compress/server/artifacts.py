@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc, common_pb2
+from edge_compress.encoding import Form
 from edge_compress.server import chunks
 from edge_compress.server.declarations import Declarations
 from edge_compress.server.downloads import Downloads, Request
@@ -56,8 +57,10 @@ class ArtifactService(artifacts_pb2_grpc.ArtifactServiceServicer):
 
     async def DownloadBlob(self, request: artifacts_pb2.DownloadBlobRequest, context: Any) -> AsyncIterator[chunks.Chunk]:
         """Send a blob from an offset on."""
-        packed = artifacts_pb2.ENCODING_ZSTD in request.accept
-        async for chunk in self._downloads.read(Request(request.sha256, request.offset_bytes, packed)):
+        known = {form.value: form for form in Form}
+        forms = frozenset({Form.IDENTITY, *(known[number] for number in request.accept if number in known)})
+        wanted = Request(request.sha256, request.offset_bytes, forms, request.base_sha256)
+        async for chunk in self._downloads.read(wanted):
             yield chunk
 
 

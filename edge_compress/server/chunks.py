@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from edge_compress import encoding
 from edge_compress.api.v1 import artifacts_pb2
-from edge_compress.encoding import CHUNK_BYTES
+from edge_compress.encoding import CHUNK_BYTES, Form
 from edge_compress.errors import InvalidInput
 
 LARGEST_CHUNK = 2 * CHUNK_BYTES
@@ -23,17 +24,16 @@ _ENTRY_BYTES = 256
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some bytes of a blob, from ``offset`` of the uncompressed bytes on; ``packed`` when ``data`` is one zstd frame."""
+    """Some bytes of a blob, from ``offset`` of the uncompressed bytes on, in some form."""
 
     offset: int
     data: bytes
-    packed: bool = False
+    form: Form = Form.IDENTITY
 
 
 def serialize(chunk: Chunk) -> bytes:
     """The wire form, equal in meaning to ``artifacts_pb2.Chunk(...).SerializeToString()``."""
-    encoding = artifacts_pb2.ENCODING_ZSTD if chunk.packed else artifacts_pb2.ENCODING_IDENTITY
-    head = b"\x08" + _varint(chunk.offset) + b"\x18" + bytes((encoding,)) + b"\x12" + _varint(len(chunk.data))
+    head = b"\x08" + _varint(chunk.offset) + b"\x18" + bytes((chunk.form.value,)) + b"\x12" + _varint(len(chunk.data))
     return b"".join((head, chunk.data))
 
 
@@ -58,31 +58,32 @@ class PackedChunks:
 
     def __init__(self, limit_bytes: int = 128 * 1024 * 1024) -> None:
         self._limit = limit_bytes
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[Hashable, int], tuple[bytes, Form]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def chunk(self, sha256: str, offset: int, data: bytes) -> Chunk:
-        """The chunk of blob ``sha256`` at ``offset``: packed where that is smaller, else as it is. Safe from any thread."""
-        key = (sha256, offset)
+    def chunk(self, file: Hashable, start: int, end: int, make: Callable[[], tuple[bytes, Form]]) -> Chunk | None:
+        """The bytes of a file from ``start`` to ``end`` as ``make`` packs them; None where they are smallest as they are.
+        ``file``: what names it, its base and the forms that the device takes. Safe from any thread."""
+        key = (file, start)
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
         if kept is None:
-            packed, smaller = encoding.pack(data)
-            kept = packed if smaller else b""
+            data, form = make()
+            kept = (b"" if form is Form.IDENTITY else data, form)
             self._keep(key, kept)
-        return Chunk(offset, kept, packed=True) if kept else Chunk(offset, data)
+        return None if kept[1] is Form.IDENTITY else Chunk(start, *kept)
 
-    def _keep(self, key: tuple[str, int], packed: bytes) -> None:
+    def _keep(self, key: tuple[Hashable, int], packed: tuple[bytes, Form]) -> None:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = packed
-                self._bytes += len(packed) + _ENTRY_BYTES
+                self._bytes += len(packed[0]) + _ENTRY_BYTES
             while self._bytes > self._limit:
                 _, dropped = self._kept.popitem(last=False)
-                self._bytes -= len(dropped) + _ENTRY_BYTES
+                self._bytes -= len(dropped[0]) + _ENTRY_BYTES
 
 
 def _varint(value: int) -> bytes:

@@ -7,31 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from edge_compress.encoding import CHUNK_BYTES
-from edge_compress.errors import Corrupt
+from edge_compress.encoding import CHUNK_BYTES, Form, OnDisk, Source, packed
+from edge_compress.errors import Corrupt, NotFound
 from edge_compress.server.chunks import Chunk, PackedChunks
 from edge_compress.server.refusals import Busy, OutOfStep
 from edge_compress.server.uploads import check_digest
 from edge_compress.store.interface import BlobStore
 
+_AS_IT_IS = frozenset({Form.IDENTITY})
+_NEEDS_BASE = frozenset({Form.DELTA, Form.PATCH})
+_SOURCES_KEPT = 8
+
 
 @dataclass(frozen=True)
 class Request:
-    """Which blob, from which of its uncompressed bytes on, and whether zstd is understood."""
+    """Which blob, from which of its uncompressed bytes on, in which forms; ``base``: another one that the receiver has."""
 
     sha256: str
     offset: int = 0
-    packed: bool = False
+    forms: frozenset[Form] = _AS_IT_IS
+    base: str = ""
 
 
 class Downloads:
     """Downloads from a blob store.
 
     ``at_once`` bounds them, for each holds some chunks; who finds no place in ``wait_seconds`` is refused. ``sent(kind, bytes)``
-    hears of bytes that went out, ``full`` or ``resumed``.
+    hears of bytes that went out: ``full``, ``resumed``, or ``delta`` for those that need the base.
     """
 
     def __init__(
@@ -42,6 +50,8 @@ class Downloads:
         self._places = asyncio.Semaphore(at_once)
         self._wait = wait_seconds
         self._packed = PackedChunks()
+        self._sources: OrderedDict[tuple[str, str], Source] = OrderedDict()
+        self._lock = threading.Lock()
 
     async def read(self, request: Request) -> AsyncIterator[Chunk]:
         """The blob's chunks from the offset on. Raises NotFound, Corrupt, OutOfStep for an offset past the end, Busy."""
@@ -52,31 +62,51 @@ class Downloads:
             size = await asyncio.to_thread(os.path.getsize, path)
             if not 0 <= request.offset <= size:
                 raise OutOfStep.at("offset_bytes", request.offset, f"0 to {size}, the size of the blob")
-            file = await asyncio.to_thread(open, path, "rb")
-            with file:
-                async for chunk in self._chunks(file.fileno(), request, size):
-                    yield chunk
+            source, request = await asyncio.to_thread(self._opened, path, request)
+            async for chunk in self._chunks(source, request, size):
+                yield chunk
         finally:
             self._places.release()
 
-    async def _chunks(self, file: int, request: Request, size: int) -> AsyncIterator[Chunk]:
+    async def _chunks(self, source: Source, request: Request, size: int) -> AsyncIterator[Chunk]:
         kind = "resumed" if request.offset else "full"
         offset = request.offset
         while offset < size:
             end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
-            chunk = await asyncio.to_thread(self._read, file, request, offset, end)
+            chunk = await asyncio.to_thread(self._read, source, request, offset, end)
             yield chunk
-            self._sent(kind, len(chunk.data))
+            self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
             offset = end
 
-    def _read(self, file: int, request: Request, offset: int, end: int) -> Chunk:
-        data = os.pread(file, end - offset, offset)
-        if len(data) != end - offset:
-            raise Corrupt(f"blob {request.sha256[:12]} became shorter while it was read")
+    def _opened(self, path: Path, request: Request) -> tuple[Source, Request]:
+        """The file to send, and the request without a base that is not here."""
+        base = None
+        if request.base and request.forms & _NEEDS_BASE:
+            try:
+                base = self._blobs.path(request.base)
+            except (NotFound, Corrupt):
+                request = replace(request, base="")
+        key = (request.sha256, "" if base is None else request.base)
+        with self._lock:
+            kept = self._sources.get(key)
+            if kept is None:
+                kept = self._sources[key] = Source.of(OnDisk(path), None if base is None else OnDisk(base))
+            self._sources.move_to_end(key)
+            while len(self._sources) > _SOURCES_KEPT:
+                self._sources.popitem(last=False)  # closed once nobody reads it any more
+        return kept, request
+
+    def _read(self, source: Source, request: Request, offset: int, end: int) -> Chunk:
         # A first chunk that starts in the middle is nobody else's: packing it would cost more than it saves.
-        if request.packed and offset % CHUNK_BYTES == 0:
-            return self._packed.chunk(request.sha256, offset, data)
-        return Chunk(offset, data)
+        try:
+            if request.forms != _AS_IT_IS and offset % CHUNK_BYTES == 0:
+                file = (request.sha256, request.base, request.forms)
+                chunk = self._packed.chunk(file, offset, end, lambda: packed(source, offset, end, request.forms))
+                if chunk is not None:
+                    return chunk
+            return Chunk(offset, source.file[offset:end])
+        except EOFError as error:
+            raise Corrupt(f"blob {request.sha256[:12]}: {error}") from error
 
     async def _take_place(self) -> None:
         try:

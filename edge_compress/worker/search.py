@@ -77,7 +77,10 @@ class Search:
     def _try_joint(self, candidates: Sequence[Candidate]) -> None:
         """Of pipelines of several steps those that single steps let hope for, by what these were measured to do."""
         outlook = self._outlook()
-        whys = ["" if self._late() else outlook.lost_cause(item) or outlook.cannot_beat(item) for item in candidates]
+        whys = [
+            "" if self._late() else self._broken(item) or outlook.lost_cause(item) or outlook.cannot_beat(item)
+            for item in candidates
+        ]
         hopeful = sorted((item for item, why in zip(candidates, whys, strict=True) if not why), key=outlook.weight)
         self._found += [Tried(item, "skipped", why) for item, why in zip(candidates, whys, strict=True) if why]
         most = len(hopeful) if self._late() else _JOINT_TRIED
@@ -144,9 +147,15 @@ class Search:
     def _try_followers(self, candidates: Sequence[Candidate]) -> None:
         """What follows a training, where the training kept the quality."""
         outlook = self._outlook()
-        whys = [outlook.lost_cause(item) for item in candidates]
+        whys = [self._broken(item) or outlook.lost_cause(item) for item in candidates]
         self._found += [Tried(item, "skipped", why) for item, why in zip(candidates, whys, strict=True) if why]
         self._try([item for item, why in zip(candidates, whys, strict=True) if not why])
+
+    def _broken(self, candidate: Candidate) -> str:
+        """Why a pipeline cannot be made: one that it begins with could not. Empty: it may."""
+        failed = [item for item in self._found if item.state == "failed" and item.candidate.steps]
+        begins = next((item for item in failed if candidate.steps[: len(item.candidate.steps)] == item.candidate.steps), None)
+        return "" if begins is None else f"{begins.candidate.steps[-1].strategy} alone failed: {begins.why}"
 
     def _why_not(self, candidate: Candidate, outlook: Outlook) -> str:
         """Why a candidate that trains is not tried; empty: it is."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,10 +38,10 @@ DEPLOYMENT = """\
 ---
 kind: Recipe
 metadata: {name: the-recipe}
-spec: {steps: [{strategy: STRATEGY}]}
+spec: {steps: [{strategy: STRATEGY, params: PARAMS}]}
 ---
 kind: Deployment
-metadata: {name: digits, labels: {version: VERSION}}
+metadata: {name: digits}
 spec:
   model: digits
   recipe: the-recipe
@@ -87,8 +90,8 @@ class Fleet:
         assert shown.returncode == 0, shown.stderr
         return shown.stdout
 
-    def apply(self, strategy: str, rollout: str) -> None:
-        text = DEPLOYMENT.replace("STRATEGY", strategy).replace("VERSION", strategy).replace("ROLLOUT", rollout)
+    def apply(self, strategy: str, rollout: str, params: str = "{}") -> None:
+        text = DEPLOYMENT.replace("STRATEGY", strategy).replace("ROLLOUT", rollout).replace("PARAMS", params)
         (self.folder / "fleet.yaml").write_text(DATA + text)
         self.done("apply", "-f", str(self.folder / "fleet.yaml"), "--wait")
 
@@ -205,3 +208,38 @@ def test_a_gate_holds_a_rollout_until_the_reports_of_both_groups_tell(fleet: Fle
     why = fleet.done("rollout", "why", "digits")
     assert "  gate energy_per_inference: Pass, cam: " in why
     assert "mJ an inference (estimates); " in why
+
+
+def sent(fleet: Fleet, kind: str) -> float:
+    """Bytes of that kind that the server has counted."""
+    text = urllib.request.urlopen(f"http://{fleet.server.metrics}/metrics", timeout=30).read().decode()
+    found = re.search(rf'edge_compress_transfer_bytes_total{{kind="{kind}"}} (\S+)', text)
+    return float(found[1]) if found else 0.0
+
+
+def test_an_update_travels_as_differences_and_whole_where_the_device_has_something_else(fleet: Fleet) -> None:
+    until(lambda: len(fleet.devices()) == 3)
+    fleet.apply("prune.magnitude", "{}", "{ratio: 0.1}")
+    until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+    first, whole = fleet.versions(), sent(fleet, "full")
+    assert whole > 1e6
+    assert sent(fleet, "delta") == 0
+    (folder,) = (fleet.folder / "cam-2" / "slots").iterdir()
+    model = folder / "model.onnx"
+    model.chmod(0o600)
+    spoilt = bytearray(model.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    model.write_bytes(spoilt)  # the running process has it in memory: nothing is noticed until a difference is made to it
+
+    fleet.apply("prune.magnitude", "{steps: [30%, 100%]}", "{ratio: 0.11}")
+    until(lambda: fleet.rollout("digits-2")["state"] == "Completed")
+    second = fleet.versions()
+    assert len(set(second.values())) == 1
+    assert set(second.values()).isdisjoint(first.values())
+    again = sent(fleet, "full") - whole
+    assert 0 < sent(fleet, "delta") < 0.2 * whole
+    assert again < 0.6 * whole, "one of three had to fetch all of it"
+    assert "all of it is fetched" in (fleet.folder / "cam-2.log").read_text()
+    for name in fleet.names:
+        file = fleet.folder / name / "current" / "model.onnx"
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == second[name]

@@ -25,7 +25,9 @@ CLIENT = {f"{E}.{name}" for name in ("client", "calls", "sources", "transfer", "
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "domain": {f"{E}.errors"},
-    "encoding": ZSTD,
+    "encoding": ZSTD | {f"{E}.segments", f"{E}.layout"},
+    "segments": {f"{E}.layout"},
+    "layout": set(),
     "config": {f"{E}.domain", f"{E}.errors"},
     "fleet_file": {f"{E}.domain", f"{E}.errors", "yaml"},
     "graph": {f"{E}.domain", f"{E}.errors", "google.protobuf.message", "numpy", "onnx", "onnxruntime"},

@@ -14,9 +14,15 @@ class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENCODING_UNSPECIFIED: _ClassVar[Encoding]
     ENCODING_IDENTITY: _ClassVar[Encoding]
     ENCODING_ZSTD: _ClassVar[Encoding]
+    ENCODING_PLANES: _ClassVar[Encoding]
+    ENCODING_DELTA: _ClassVar[Encoding]
+    ENCODING_PATCH: _ClassVar[Encoding]
 ENCODING_UNSPECIFIED: Encoding
 ENCODING_IDENTITY: Encoding
 ENCODING_ZSTD: Encoding
+ENCODING_PLANES: Encoding
+ENCODING_DELTA: Encoding
+ENCODING_PATCH: Encoding
 
 class Artifact(_message.Message):
     __slots__ = ("metadata", "spec")
@@ -111,14 +117,16 @@ class UploadHeader(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., offset_bytes: _Optional[int] = ...) -> None: ...
 
 class DownloadBlobRequest(_message.Message):
-    __slots__ = ("sha256", "offset_bytes", "accept")
+    __slots__ = ("sha256", "offset_bytes", "accept", "base_sha256")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
+    BASE_SHA256_FIELD_NUMBER: _ClassVar[int]
     sha256: str
     offset_bytes: int
     accept: _containers.RepeatedScalarFieldContainer[Encoding]
-    def __init__(self, sha256: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., accept: _Optional[_Iterable[_Union[Encoding, str]]] = ...) -> None: ...
+    base_sha256: str
+    def __init__(self, sha256: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., accept: _Optional[_Iterable[_Union[Encoding, str]]] = ..., base_sha256: _Optional[str] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("offset", "data", "encoding")

@@ -20,6 +20,7 @@ class ServerProcess:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self.address = "127.0.0.1:0"
+        self.metrics = ""
 
     def start(self) -> None:
         """Start it and wait until it serves."""
@@ -31,11 +32,11 @@ class ServerProcess:
                 [*command, "--state", str(self._folder / "state")], stdout=out, stderr=out, stdin=subprocess.DEVNULL
             )
         deadline = time.monotonic() + START_SECONDS
-        while not (found := re.search(r"serving address=(\S+)", log.read_text(errors="replace"))):
+        while not (found := re.search(r"serving address=(\S+) metrics=(\S+)", log.read_text(errors="replace"))):
             assert self._process.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < deadline, "the server did not serve in time"
             time.sleep(0.05)
-        self.address = found[1]
+        self.address, self.metrics = found[1], found[2]
 
     def kill(self) -> None:
         """kill -9."""

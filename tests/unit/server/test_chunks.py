@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from edge_compress import encoding
 from edge_compress.api.v1 import artifacts_pb2
+from edge_compress.encoding import Form
 from edge_compress.errors import InvalidInput
 from edge_compress.server.chunks import LARGEST_CHUNK, Chunk, PackedChunks, serialize, unpack
 
 
-@given(offset=st.integers(0, 2**63 - 1), data=st.binary(max_size=70_000), packed=st.booleans())
-def test_hand_codec_is_wire_compatible_with_the_generated_one(offset, data, packed):
-    read = artifacts_pb2.Chunk.FromString(serialize(Chunk(offset, data, packed)))
-    encoding_ = artifacts_pb2.ENCODING_ZSTD if packed else artifacts_pb2.ENCODING_IDENTITY
-    assert read == artifacts_pb2.Chunk(offset=offset, data=data, encoding=encoding_)
+@given(offset=st.integers(0, 2**63 - 1), data=st.binary(max_size=70_000), form=st.sampled_from(Form))
+def test_hand_codec_is_wire_compatible_with_the_generated_one(offset, data, form):
+    read = artifacts_pb2.Chunk.FromString(serialize(Chunk(offset, data, form)))
+    assert read == artifacts_pb2.Chunk(offset=offset, data=data, encoding=form.value)
+    assert artifacts_pb2.Encoding.Name(form.value) == f"ENCODING_{form.name}"
 
 
 @given(data=st.binary(max_size=5000))
@@ -51,16 +52,20 @@ def test_packed_chunks_are_kept_within_the_limit():
     kept = PackedChunks(limit_bytes=5000)
     for number in range(50):
         data = bytes([number]) * 100_000 + os.urandom(500)
-        chunk = kept.chunk("ab", number, data)
-        assert chunk.packed
+        chunk = kept.chunk("ab", number, number + len(data), lambda data=data: whole(data))
+        assert chunk.form is Form.ZSTD
         assert encoding.unpack(chunk.data) == data
     assert kept._bytes <= 5000
     assert 0 < len(kept._kept) < 50
     for number in range(1000):
-        kept.chunk("cd", number, os.urandom(64))
+        kept.chunk("cd", number, number + 64, lambda: whole(os.urandom(64)))
     assert len(kept._kept) < 50, "remembering what does not shrink is bounded too"
 
 
 def test_a_chunk_that_does_not_shrink_goes_as_it_is():
     noise = os.urandom(4096)
-    assert PackedChunks().chunk("ab", 0, noise) == Chunk(0, noise, packed=False)
+    assert PackedChunks().chunk("ab", 0, len(noise), lambda: whole(noise)) is None
+
+
+def whole(data):
+    return encoding.packed(encoding.Source.of(data), 0, len(data))

@@ -6,12 +6,13 @@ import os
 import pytest
 
 from edge_compress import encoding
-from edge_compress.encoding import CHUNK_BYTES
+from edge_compress.encoding import CHUNK_BYTES, Form
 from edge_compress.errors import Corrupt, InvalidInput, NotFound
 from edge_compress.server.downloads import Downloads, Request
 from edge_compress.server.refusals import Busy, OutOfStep
 
 DATA = os.urandom(CHUNK_BYTES) + bytes(CHUNK_BYTES) + b"tail" * 1000
+ONLY = frozenset({Form.IDENTITY})
 
 
 @pytest.fixture
@@ -30,17 +31,17 @@ def downloads(store, sent):
 
 
 def plain(chunk):
-    return encoding.unpack(chunk.data) if chunk.packed else chunk.data
+    return encoding.unpacked(chunk.data, chunk.form, None)
 
 
 async def read(downloads, request):
     return [chunk async for chunk in downloads.read(request)]
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("forms", [ONLY, ONLY | {Form.ZSTD}, frozenset(Form)])
 @pytest.mark.parametrize("offset", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 7, len(DATA) - 1, len(DATA)])
-async def test_every_byte_from_any_offset(downloads, sha256, offset, packed):
-    chunks = await read(downloads, Request(sha256, offset, packed))
+async def test_every_byte_from_any_offset(downloads, sha256, offset, forms):
+    chunks = await read(downloads, Request(sha256, offset, forms))
     at = offset
     for chunk in chunks:
         assert chunk.offset == at
@@ -49,8 +50,25 @@ async def test_every_byte_from_any_offset(downloads, sha256, offset, packed):
 
 
 async def test_only_what_shrinks_is_packed_and_only_for_those_who_can_unpack(downloads, sha256):
-    assert [chunk.packed for chunk in await read(downloads, Request(sha256, packed=True))] == [False, True, True]
-    assert not any(chunk.packed for chunk in await read(downloads, Request(sha256)))
+    packed = await read(downloads, Request(sha256, forms=frozenset(Form)))
+    assert [chunk.form for chunk in packed] == [Form.IDENTITY, Form.ZSTD, Form.ZSTD]
+    assert {chunk.form for chunk in await read(downloads, Request(sha256))} == ONLY
+
+
+async def test_differences_to_what_the_receiver_has_are_sent_and_counted_apart(downloads, store, sha256, sent):
+    changed = DATA[:1000] + b"changed" + DATA[1007:]
+    other = store.blobs.put_bytes(changed)
+    chunks = await read(downloads, Request(other, forms=frozenset(Form), base=sha256))
+    assert {chunk.form for chunk in chunks} == {Form.PATCH}
+    made = [encoding.unpacked(chunk.data, chunk.form, lambda start, length: DATA[start : start + length]) for chunk in chunks]
+    assert b"".join(made) == changed
+    assert {kind for kind, _ in sent} == {"delta"}
+    assert sum(amount for _, amount in sent) < len(DATA) / 100
+
+
+async def test_without_the_base_all_is_sent(downloads, sha256):
+    chunks = await read(downloads, Request(sha256, forms=frozenset(Form), base=hashlib.sha256(b"gone").hexdigest()))
+    assert b"".join(map(plain, chunks)) == DATA
 
 
 async def test_bytes_on_the_link_are_counted(downloads, sha256, sent):

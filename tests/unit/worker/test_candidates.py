@@ -199,7 +199,9 @@ def test_a_training_that_finds_nothing_to_gain_makes_room_for_another(
         made = [item for item in result.outcome.candidates if item.steps and name in [step.strategy for step in item.steps]]
         return {(item.state, item.why) for item in made}
 
-    assert {state for state, _ in fates("fragile.balk", Clock())} == {"failed"}
+    balked = fates("fragile.balk", Clock())
+    assert {state for state, _ in balked} == {"failed", "skipped"}
+    assert all(why.startswith("fragile.balk alone failed: ") for state, why in balked if state == "skipped")
     assert {state for state, _ in fates("fragile.tame", Clock())} <= {"lost", "chosen", "skipped"}
     assert {state for state, _ in fates("fragile.tame", Clock())} & {"lost", "chosen"}, "there was time left for it"
     short = fates("fragile.tame", Clock(deadline=time.monotonic() + 15), seed=1)

@@ -1,0 +1,116 @@
+"""Where the weights lie in a model file, without any model library: a server that only sends files loads none.
+
+Reads the protobuf of ONNX (onnx.proto: ModelProto.graph = 7, GraphProto.initializer = 5 and node = 1, AttributeProto.t = 5,
+TensorProto dims = 1, data_type = 2, name = 8, raw_data = 9). Whatever is no such file has no known layout: it costs more bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, overload
+
+
+class Bytes(Protocol):
+    """Bytes, in memory or on a disk."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> bytes: ...
+
+
+_WIDTHS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+"""bytes of an element by TensorProto.DataType; those in less than a byte count as bytes"""
+_MOST = 100_000
+"""tensors of one file that are looked at"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Values in a file: where they begin and end, and how many bytes each takes. ``name`` with kind and shape: the same in two
+    files means the same weights."""
+
+    name: str
+    start: int
+    end: int
+    width: int
+
+
+def weights_in(file: Bytes) -> list[Stored]:
+    """Every tensor kept as raw bytes, by place; nothing where the file is no ONNX model."""
+    try:
+        found = [one for number, start, end in _fields(file, 0, len(file)) if number == 7 for one in _graph(file, start, end)]
+    except (ValueError, IndexError):
+        return []
+    return sorted(found[:_MOST], key=lambda one: one.start)
+
+
+def _graph(file: Bytes, start: int, end: int) -> Iterator[Stored]:
+    for number, here, after in _fields(file, start, end):
+        if number == 5:
+            yield from _tensor(file, here, after, "")
+        elif number == 1:
+            yield from _constants(file, here, after)
+
+
+def _constants(file: Bytes, start: int, end: int) -> Iterator[Stored]:
+    """Tensors among a node's attributes, named after what the node makes."""
+    fields = list(_fields(file, start, end))
+    made = next((_text(file, here, after) for number, here, after in fields if number == 2), "")
+    for number, here, after in fields:
+        if number == 5:
+            for inner, begins, ends in _fields(file, here, after):
+                if inner == 5:
+                    yield from _tensor(file, begins, ends, made)
+
+
+def _tensor(file: Bytes, start: int, end: int, name: str) -> Iterator[Stored]:
+    shape, kind, place = [], 0, (0, 0)
+    for number, here, after in _fields(file, start, end):
+        if number == 1:
+            shape.append(bytes(file[here:after]).hex())
+        elif number == 2:
+            kind = _varint(file, here)[0]
+        elif number == 8:
+            name = name or _text(file, here, after)
+        elif number == 9:
+            place = here, after
+    if place[1] > place[0]:
+        yield Stored(f"{name} {kind} {','.join(shape)}", *place, _WIDTHS.get(kind, 1))
+
+
+def _fields(file: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(number, first byte, byte after) of each field of a message. Raises ValueError, IndexError for what is none."""
+    while start < end:
+        tag, start = _varint(file, start)
+        kind = tag & 7
+        if kind == 2:
+            length, start = _varint(file, start)
+        elif kind == 0:
+            length = _varint(file, start)[1] - start
+        elif kind in (1, 5):
+            length = 8 if kind == 1 else 4
+        else:
+            raise ValueError("no protobuf")
+        if start + length > end:
+            raise ValueError("no protobuf")
+        yield tag >> 3, start, start + length
+        start += length
+
+
+def _varint(file: Bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = file[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+        if shift > 63:
+            raise ValueError("no protobuf")
+
+
+def _text(file: Bytes, start: int, end: int) -> str:
+    return bytes(file[start:end]).decode("utf-8", "replace")
