@@ -94,11 +94,29 @@ def _pair_lines(pair: PlannedPair, *, wide: bool) -> list[str]:
         else f"{sum(not item.refused for item in pair.candidates)} to try"
     )
     to_send = f"; {pair.devices} device(s), {figures.size(pair.bytes_to_send)} to send"
+    told = _delivery(pair)
     titles = ("  SIZE", "DOWNLOAD", "LATENCY", "MEMORY", "ENERGY", "CANDIDATE", "")
     every = [[{"strategy": step.strategy, "params": step.params} for step in item.steps] for item in pair.candidates]
     words = recipes(every, full=wide)
     rows = [_candidate_row(item, said) for item, said in zip(pair.candidates, words, strict=True)]
-    return [f"{head}: {state}{to_send}", *(table(titles, rows) if rows else [])]
+    return [f"{head}: {state}{to_send}", *([f"  {told}"] if told else []), *(table(titles, rows) if rows else [])]
+
+
+def _delivery(pair: PlannedPair) -> str:
+    """What the rollout meets: who is away, what metered links carry, how long it takes, what runs now, who gets nothing."""
+    from edge_compress.cli.kinds import duration
+    from edge_compress.report_page import figures
+
+    now = [figures.milliseconds(_thousand(pair.now_p95_seconds))] if pair.now_p95_seconds is not None else []
+    now += [figures.millijoules(_thousand(pair.now_joules))] if pair.now_joules is not None else []
+    parts = [
+        f"{pair.away} of them away" if pair.away else "",
+        f"at most {figures.size(pair.metered_bytes)} over metered links" if pair.metered_bytes else "",
+        f"about {duration(pair.expected_seconds)} until all have it" if pair.expected_seconds is not None else "",
+        f"now p95 and energy of an inference: {', '.join(now)}" if now else "",
+        f"{pair.unfit} devices get nothing: no candidate keeps their limits" if pair.unfit else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _candidate_row(item: PlannedCandidate, recipe: str) -> tuple[str, ...]:

@@ -111,6 +111,19 @@ class PlannedPair:
     cached: bool = False
     job: str = ""
     """name of the job that does this work, or did it; empty: not known"""
+    away: int = 0
+    """of the devices, those without a session now"""
+    unfit: int = 0
+    """of the devices, those for which there is nothing that keeps their profile's limits"""
+    metered_bytes: int = 0
+    """of the bytes to send, those over metered links; at most, for updates travel as differences"""
+    expected_seconds: float | None = None
+    """until the rollout is through, should nothing fail: downloads, tries and soaks of its steps; None: the link's bandwidth is
+    not declared"""
+    now_p95_seconds: float | None = None
+    """median of what the devices run now, as they measured it; None: nothing yet"""
+    now_joules: float | None = None
+    """the same of an inference's energy"""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Changes nothing. What is tried for a pair is the engine's answer; how the previe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from edge_compress.server.requests import declared
 from edge_compress.store.interface import Record, Store
 from edge_compress.worker.engine import Engine, PairRequest
 
+_TRY_SECONDS = 20.0
+"""about what loading, answering golden vectors, measuring and the trial take on a device"""
 Named = tuple[str, str]
 """(kind, name)"""
 
@@ -85,6 +88,8 @@ class Planner:
         state = JobState(job.status.get("state", JobState.QUEUED)) if job else JobState.QUEUED
         done = state in (JobState.SUCCEEDED, JobState.INFEASIBLE)
         to_send = self._remaining(job, selected) if job and done else _predicted(found, len(selected))
+        link = request.profile.spec.link
+        hopeless = state is JobState.INFEASIBLE or not found.candidates
         return PlannedPair(
             request.model.name,
             request.profile.name,
@@ -94,6 +99,12 @@ class Planner:
             to_send,
             done,
             name,
+            away=sum(not device.status.get("connected", False) for device in selected),
+            unfit=len(selected) if hopeless else 0,
+            metered_bytes=to_send if link.metered else 0,
+            expected_seconds=_expected_seconds(pair, to_send, len(selected)),
+            now_p95_seconds=_median(device.status.get("p95_seconds") for device in selected),
+            now_joules=_median(device.status.get("joules_per_inference") for device in selected),
         )
 
     def _facts(self, model: spec.Model, facts: Mapping[str, ModelFacts]) -> ModelFacts | None:
@@ -159,6 +170,20 @@ def _job_name(request: PairRequest, key: str) -> str:
 def _predicted(found: planning.Plan, devices: int) -> int:
     likeliest = found.candidates[0].predicted.download_bytes if found.candidates else None
     return devices * (likeliest or 0)
+
+
+def _expected_seconds(pair: _Pair, to_send: int, devices: int) -> float | None:
+    """Each step downloads, tries out and soaks; the devices of a step do so side by side, each over its own link."""
+    bandwidth = pair.request.profile.spec.link.bandwidth
+    if pair.deployment is None or not devices or bandwidth is None:
+        return None
+    policy = pair.deployment.spec.rollout
+    return len(policy.steps) * (8 * to_send / devices / bandwidth + _TRY_SECONDS + policy.soak)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _candidate(item: planning.Candidate) -> PlannedCandidate:

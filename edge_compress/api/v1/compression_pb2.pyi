@@ -116,7 +116,7 @@ class PlannedChange(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., outcome: _Optional[_Union[_common_pb2.ApplyOutcome, str]] = ...) -> None: ...
 
 class PlannedPair(_message.Message):
-    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job")
+    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job", "away", "unfit", "metered_bytes", "expected_seconds", "now_p95_seconds", "now_joules")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,12 @@ class PlannedPair(_message.Message):
     BYTES_TO_SEND_FIELD_NUMBER: _ClassVar[int]
     CACHED_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
+    AWAY_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_FIELD_NUMBER: _ClassVar[int]
+    METERED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NOW_P95_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NOW_JOULES_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     deployment: str
@@ -133,7 +139,13 @@ class PlannedPair(_message.Message):
     bytes_to_send: int
     cached: bool
     job: str
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ...) -> None: ...
+    away: int
+    unfit: int
+    metered_bytes: int
+    expected_seconds: float
+    now_p95_seconds: float
+    now_joules: float
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ..., away: _Optional[int] = ..., unfit: _Optional[int] = ..., metered_bytes: _Optional[int] = ..., expected_seconds: _Optional[float] = ..., now_p95_seconds: _Optional[float] = ..., now_joules: _Optional[float] = ...) -> None: ...
 
 class PlannedCandidate(_message.Message):
     __slots__ = ("steps", "refused", "size_bytes", "download_bytes", "latency_seconds", "memory_bytes", "energy_joules")

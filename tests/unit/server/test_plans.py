@@ -2,7 +2,9 @@
 
 import pytest
 
+from edge_compress.cli.fleet import plan_lines
 from edge_compress.domain.job import JobSpec, JobStatus
+from edge_compress.domain.resource import PlanPreview
 from edge_compress.domain.schema import encode
 from edge_compress.domain.spec import parse_resource
 from edge_compress.plugin.registry import Registry
@@ -43,8 +45,8 @@ def pairs(preview):
     return [(pair.model, pair.profile, pair.deployment) for pair in preview.pairs]
 
 
-def device(store, name, profile, labels=None, artifact=""):
-    store.apply("Device", name, labels=labels or {}, spec={"profile": profile}, status={"artifact": artifact})
+def device(store, name, profile, labels=None, artifact="", **status):
+    store.apply("Device", name, labels=labels or {}, spec={"profile": profile}, status={"artifact": artifact, **status})
 
 
 def test_a_changed_profile_shows_every_stored_deployment_that_selects_it(planner, put, model):
@@ -72,6 +74,23 @@ def test_devices_are_those_the_deployment_selects(planner, store, put, model):
     selector = {"profiles": ["cam"], "labels": {"site": "north"}}
     (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector=selector)], {}).pairs
     assert (pair.devices, pair.bytes_to_send, pair.cached) == (2, 2 * 50, False)
+
+
+def test_what_a_rollout_meets_is_told_before_it_begins(planner, store, put, model):
+    put("DeviceProfile", "cam", link={"bandwidth": "100bit", "metered": True})
+    for number, p95 in enumerate([0.01, 0.02, 0.05]):
+        device(store, f"cam-{number}", "cam", connected=number > 0, p95_seconds=p95)
+    rollout = {"steps": ["50%", "100%"], "soak": "60s"}
+    (pair,) = planner.preview([resource("Deployment", "d", model="vision", rollout=rollout)], {}).pairs
+    assert (pair.devices, pair.away, pair.unfit) == (3, 1, 0)
+    assert (pair.bytes_to_send, pair.metered_bytes) == (150, 150)
+    assert pair.expected_seconds == 2 * (8 * 50 / 100 + 20 + 60)
+    assert (pair.now_p95_seconds, pair.now_joules) == (0.02, None)
+    said = plan_lines(PlanPreview(pairs=(pair,)))[2]
+    assert said == (
+        "  1 of them away; at most 150 B over metered links; about 2m48s until all have it; "
+        "now p95 and energy of an inference: 20 ms"
+    )
 
 
 def test_what_exists_is_not_computed_and_goes_only_to_those_without_it(planner, store, engine, put, model):
