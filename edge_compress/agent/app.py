@@ -13,6 +13,7 @@ from edge_compress.agent import footprint, meters, report
 from edge_compress.agent.folder import StateFolder
 from edge_compress.agent.install import Install
 from edge_compress.agent.journal import Journal
+from edge_compress.agent.local import LocalServer
 from edge_compress.agent.log import log_as
 from edge_compress.agent.machine import Assignment
 from edge_compress.agent.report import Reports, restore
@@ -52,6 +53,7 @@ class App:
         transfer = Transfer(self._session.channel, chance)
         self._install = Install(slots, journal, transfer, self._traffic, self._session.announce)
         self._traffic.exhausted = self._install.exhausted
+        self._local = LocalServer(self._traffic, folder.path)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises StartupError when the server refuses this agent at the first contact."""
@@ -61,11 +63,13 @@ class App:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self._local.start()
         parts = [self._session.run(), self._install.run(), self._traffic.run(), self._save_totals()]
         tasks = [asyncio.create_task(part) for part in parts]
         stopping = asyncio.create_task(_wait_for(stop))
         await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         failed = [task for task in tasks if task.done()]
+        await self._local.stop()
         await _cancel([*tasks, stopping])
         self._traffic.stop()
         self._save_now()

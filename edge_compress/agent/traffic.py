@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from edge_compress.agent import framing
 from edge_compress.agent.backoff import Backoff
 from edge_compress.agent.child import RUN_SECONDS, Child, ChildFailed
 from edge_compress.agent.machine import Assignment
@@ -20,11 +21,14 @@ from edge_compress.agent.probe import Refused
 from edge_compress.agent.report import Reports, Subject
 from edge_compress.agent.slots import Slots
 from edge_compress.agent.spawn import Spawned
+from edge_compress.errors import InvalidInput, Unavailable
 
 log = logging.getLogger("edge_compress.agent")
 
 TRIAL_INFERENCES = 5
 STRIKES = 3
+_PATIENCE_SECONDS, _AGAIN_SECONDS = 20.0, 0.02
+"""how long an application's inference waits for a process, and how often it looks"""
 _FORGET_STRIKES_SECONDS = 600.0
 _LOOK_SECONDS = 0.5
 """how often a process without self-tests is looked after"""
@@ -91,6 +95,31 @@ class Traffic:
                 mismatch = await self._sample(assignment, child, index)
                 if mismatch:
                     raise Refused(f"a wrong answer in the trial: {mismatch}")
+
+    async def predict(self, arrays: Sequence[framing.Array]) -> tuple[Assignment, framing.Frame]:
+        """An application's inference, counted and billed, and by which assignment. A process that is replaced or dies under it
+        costs another attempt with the next one. Raises InvalidInput for inputs that the model does not take, Unavailable where no
+        model serves for a while. Must not be cancelled: that would end the serving process."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self._assignment is not None and time.monotonic() < deadline:
+            async with self._turn:
+                assignment, child = self._assignment, self._child
+                if assignment is None or child is None or not self._loaded:
+                    answer = None
+                else:
+                    try:
+                        answer = await child.ask("infer", RUN_SECONDS, arrays)
+                    except ChildFailed as error:
+                        if not error.died:
+                            raise InvalidInput(f"inputs: {error.message}") from None
+                        answer = None  # the round that serves notices, counts the strike and starts another
+            if assignment is not None and answer is not None:
+                subject = self._subject(assignment)
+                self._reports.count(subject, float(answer.fields["seconds"]))
+                self._bill(subject, float(answer.fields["cpu_seconds"]))
+                return assignment, answer
+            await asyncio.sleep(_AGAIN_SECONDS)
+        raise Unavailable("no model serves now; try again soon")
 
     async def run(self) -> None:
         """Serve until cancelled."""

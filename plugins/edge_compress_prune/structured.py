@@ -42,8 +42,6 @@ longer than 16 (38 and 23 us, 3x3 over 16). One number for all profiles, so that
 _LANES = 8
 _USUALLY_LEFT = 0.8
 """of the arithmetic, with the shares of answers that are proposed to stay"""
-_UNTRAINED = Schedule(epochs=0)
-_KEPT_UNTRAINED = (0.985, 0.96)
 _OTHER_NAMES = {"magnitude": "l2", "gradient": "taylor"}
 CUT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -123,16 +121,14 @@ class PruneStructured(Strategy[StructuredParams]):
         return Support.yes()
 
     def propose(self, model: ModelFacts, profile: DeviceProfileSpec) -> Sequence[StructuredParams]:
-        """Cuts so mild that they need no training; then one that short training makes up for, of depth as well where there are
-        residual blocks, a milder and a deep one.
+        """A cut that short training makes up for, of depth as well where there are residual blocks, a milder and a deep one.
 
-        What each reached is in decision 0003.
+        What each reached, and why none goes without training, is in decision 0003.
         """
-        alone = [StructuredParams(keep=keep, schedule=_UNTRAINED) for keep in _KEPT_UNTRAINED]
         mild, milder, deep = StructuredParams(keep=0.85), StructuredParams(keep=0.92), StructuredParams(weights=0.5)
         if model.ops.get("Add", 0) < _FEWEST_SUMS:
-            return [*alone, mild, milder, deep]
-        return [*alone, replace(mild, blocks=_ONE_BLOCK), replace(milder, blocks=_ONE_BLOCK), deep]
+            return [mild, milder, deep]
+        return [replace(mild, blocks=_ONE_BLOCK), replace(milder, blocks=_ONE_BLOCK), deep]
 
     def trains(self, params: StructuredParams) -> bool:
         """Unless it only cuts."""

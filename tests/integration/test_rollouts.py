@@ -10,14 +10,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_compress.errors import InvalidInput
+from edge_compress.predict import Predictor
 from tests.unit.cli.digits_fleet import DIGITS
 from tests.unit.cli.server_process import ServerProcess
 
@@ -243,3 +247,48 @@ def test_an_update_travels_as_differences_and_whole_where_the_device_has_somethi
     for name in fleet.names:
         file = fleet.folder / name / "current" / "model.onnx"
         assert hashlib.sha256(file.read_bytes()).hexdigest() == second[name]
+
+
+def test_applications_are_answered_through_a_swap_and_the_death_of_the_model_process(fleet: Fleet) -> None:
+    import numpy as np
+
+    until(lambda: len(fleet.devices()) == 3)
+    image = np.random.default_rng(0).normal(size=(1, 1, 28, 28)).astype(np.float32)
+    with Predictor(fleet.folder / "cam-1" / "predict.sock") as model:
+        fleet.apply("quantize.float16", "{}")
+        until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+        (wanted,) = model({"image": image}).values()
+        with pytest.raises(InvalidInput, match="inputs: "):
+            model({"picture": image})
+        versions, stop = [model.version], threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                (got,) = model({"image": image}).values()
+                assert np.allclose(got, wanted, atol=0.05 * np.abs(wanted).max())
+                versions.append(model.version)
+
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask)
+            try:
+                fleet.apply("prune.magnitude", "{min_executed: 1}", "{ratio: 0.01}")
+                until(lambda: fleet.rollout("digits-2")["state"] == "Completed")
+                (pid,) = [int(found) for found in children_of(fleet.agents["cam-1"].pid)]
+                os.kill(pid, signal.SIGKILL)
+                answered = len(versions)
+                until(lambda: len(versions) > answered + 20 or asking.done())
+            finally:
+                stop.set()
+            asking.result()
+    assert len(set(versions)) == 2, "both versions answered, and no call failed"
+
+
+def children_of(pid: int) -> list[str]:
+    """Process ids of the model processes of an agent."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = re.search(r"^PPid:\t(\d+)$", (process / "status").read_text(), re.M)
+            if parent and int(parent[1]) == pid:
+                found.append(process.name)
+    return found

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "domain": {f"{E}.errors"},
     "encoding": ZSTD | {f"{E}.segments", f"{E}.layout"},
     "segments": {f"{E}.layout"},
+    "predict": {f"{E}.api.v1", f"{E}.errors", "grpc", "numpy"},
     "layout": set(),
     "config": {f"{E}.domain", f"{E}.errors"},
     "fleet_file": {f"{E}.domain", f"{E}.errors", "yaml"},

@@ -162,13 +162,12 @@ def test_arithmetic_goes_as_far_as_the_answers_stay(digits: Digits) -> None:
     assert digits.top1(far) > before - 0.25
 
 
-def test_proposals_are_a_few_and_differ_and_the_first_only_cut() -> None:
+def test_proposals_are_two_to_four_and_differ_and_all_train() -> None:
     strategy = PruneStructured()
     proposals = strategy.propose(facts({"Conv": 1}, ()), PROFILE)
-    assert 2 <= len(set(proposals)) == len(proposals) <= 6
-    trains = [strategy.trains(item) for item in proposals]
-    assert trains == sorted(trains)
-    assert {item.keep for item, slow in zip(proposals, trains, strict=True) if not slow} == {0.985, 0.96}
+    assert 2 <= len(set(proposals)) == len(proposals) <= 4
+    assert all(strategy.trains(item) for item in proposals)
+    assert not strategy.trains(StructuredParams(keep=0.98, schedule=Schedule(epochs=0)))
 
 
 def test_what_channels_are_worth_is_found_once_for_all_cuts(digits: Digits) -> None:
