@@ -4,140 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edge_compress.errors import InvalidInput
 from edge_compress.predict import Predictor
-from tests.unit.cli.digits_fleet import DIGITS
-from tests.unit.cli.server_process import ServerProcess
-
-SECONDS = 120.0
-DATA = """\
-kind: DeviceProfile
-metadata: {name: cam}
-spec: {precisions: [fp32, fp16, int8], rate: 20/s, compute: {watts_per_core: 1.5W}}
----
-kind: Model
-metadata: {name: digits}
-spec:
-  source: digits.onnx
-  data: {calibration: calib.npz, evaluation: val.npz, preprocess: {layout: NHWC, mean: 127, std: 128}}
-  quality: {metric: agreement, max_drop: 1.0}
-"""
-DEPLOYMENT = """\
----
-kind: Recipe
-metadata: {name: the-recipe}
-spec: {steps: [{strategy: STRATEGY, params: PARAMS}]}
----
-kind: Deployment
-metadata: {name: digits}
-spec:
-  model: digits
-  recipe: the-recipe
-  selector: {profiles: [cam]}
-  rollout: ROLLOUT
-"""
-
-
-class Fleet:
-    """A server, three agents and a shell."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.server = ServerProcess(folder / "server")
-        self.agents: dict[str, subprocess.Popen[bytes]] = {}
-        self.names = ("cam-1", "cam-2", "cam-3")
-
-    def start(self) -> None:
-        self.server.start()
-        for name in self.names:
-            self.start_agent(name)
-
-    def start_agent(self, name: str) -> None:
-        command = [sys.executable, "-m", "edge_compress", "agent", "--server", self.server.address, "--profile", "cam"]
-        more = ["--name", name, "--state", str(self.folder / name), "--heartbeat", "1s", "--report", "1s"]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.agents[name] = subprocess.Popen([*command, *more], stdout=log, stderr=log)
-
-    def stop(self) -> None:
-        for agent in self.agents.values():
-            agent.terminate()
-        for agent in self.agents.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                agent.wait(20)
-            agent.kill()
-            agent.wait()
-        self.server.stop()
-
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edge_compress", *arguments]
-        environment = {**os.environ, "EDGE_COMPRESS_SERVER": self.server.address}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS)
-
-    def done(self, *arguments: str) -> str:
-        shown = self.cli(*arguments)
-        assert shown.returncode == 0, shown.stderr
-        return shown.stdout
-
-    def apply(self, strategy: str, rollout: str, params: str = "{}") -> None:
-        text = DEPLOYMENT.replace("STRATEGY", strategy).replace("ROLLOUT", rollout).replace("PARAMS", params)
-        (self.folder / "fleet.yaml").write_text(DATA + text)
-        self.done("apply", "-f", str(self.folder / "fleet.yaml"), "--wait")
-
-    def devices(self) -> dict[str, Any]:
-        found = json.loads(self.done("get", "devices", "-o", "json"))
-        return {item["metadata"]["name"]: item["status"] for item in found["items"]}
-
-    def rollout(self, name: str) -> Any:
-        shown = self.cli("get", "rollout", name, "-o", "json")
-        return json.loads(shown.stdout)["status"] if shown.returncode == 0 else {"state": "", "devices": {}}
-
-    def versions(self) -> dict[str, str]:
-        """What each device's apps would load, by what its ``current`` says."""
-        return {name: (self.folder / name / "current").resolve().name for name in self.names}
+from tests.integration.real_fleet import Fleet, until
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    import numpy as np
-
-    images = np.random.default_rng(1).integers(0, 255, size=(40, 28, 28, 1), dtype=np.uint8)
-    np.savez(tmp_path / "calib.npz", x=images)
-    np.savez(tmp_path / "val.npz", x=images)
-    (tmp_path / "digits.onnx").write_bytes(DIGITS.read_bytes())
     made = Fleet(tmp_path)
-    (tmp_path / "profile.yaml").write_text(DATA.split("---")[0])
     try:
-        made.server.start()
-        made.done("apply", "-f", str(tmp_path / "profile.yaml"))
+        made.declare()
         for name in made.names:
             made.start_agent(name)
         yield made
     finally:
         made.stop()
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return value
 
 
 def test_a_rollout_is_paused_promoted_and_undone(fleet: Fleet) -> None:

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "domain": {f"{E}.errors"},
     "encoding": ZSTD | {f"{E}.segments", f"{E}.layout"},
     "segments": {f"{E}.layout"},
+    "simulation": {f"{E}.{name}" for name in ("api.v1", "domain", "encoding", "errors")} | {"grpc"},
     "predict": {f"{E}.api.v1", f"{E}.errors", "grpc", "numpy"},
     "layout": set(),
     "config": {f"{E}.domain", f"{E}.errors"},

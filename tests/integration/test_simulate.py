@@ -1,0 +1,84 @@
+"""Hollow agents against a real server: they join, take updates, fail and fall silent as they are told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.real_fleet import Fleet, until
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path)
+    try:
+        made.declare()
+        yield made
+    finally:
+        made.stop()
+
+
+class Crowd:
+    """``edge-compress simulate`` in a process of its own; ``last`` is what it told last."""
+
+    def __init__(self, fleet: Fleet, *options: str) -> None:
+        self.log = fleet.folder / "crowd.log"
+        command = [sys.executable, "-m", "edge_compress", "simulate", "--profile", "cam", "--json", *options]
+        with self.log.open("wb") as out:
+            environment = {**os.environ, "EDGE_COMPRESS_SERVER": fleet.server.address}
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+
+    def last(self) -> Any:
+        lines = self.log.read_text().splitlines()
+        assert self.process.poll() is None, lines
+        return json.loads(lines[-1]) if lines else {"connected": 0, "states": {}}
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def test_a_bad_update_reaches_one_steps_devices_and_a_good_one_all(fleet: Fleet) -> None:
+    crowd = Crowd(fleet, "--agents", "40", "--processes", "2", "--failing", "20%", "--seed", "1", "--report", "1s")
+    try:
+        until(lambda: crowd.last()["connected"] == 40)
+        fleet.apply("quantize.float16", "{}")
+        until(lambda: crowd.last()["states"] == {"Committed": 40})
+        assert crowd.last()["corrupt"] == 0
+        assert crowd.last()["downloaded"] > 40 * 100_000
+        until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+        fleet.apply("quantize.weights", "{steps: [50%, 100%], min_executed: 5}")
+        until(lambda: fleet.rollout("digits-2")["state"] == "Aborted")
+        tried = fleet.rollout("digits-2")["devices"]
+        assert tried["Waiting"] == 20, "nobody beyond the first step"
+        assert tried["RolledBack"] >= 1
+        first = fleet.done("get", "rollout", "digits-1", "-o", "json")
+        artifact = json.loads(first)["spec"]["artifacts"]["cam"]
+        until(lambda: {status["artifact"] for status in fleet.devices().values()} == {artifact})
+    finally:
+        crowd.stop()
+
+
+def test_devices_that_fall_silent_time_out_and_a_restarted_server_finds_all_again(fleet: Fleet) -> None:
+    crowd = Crowd(fleet, "--agents", "20", "--silent", "100%", "--no-download")
+    try:
+        until(lambda: crowd.last()["connected"] == 20)
+        fleet.apply("quantize.float16", "{}")
+        until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
+        fleet.server.kill()
+        fleet.server.start()
+        until(lambda: crowd.last()["connected"] == 20)
+        assert crowd.last()["sessions"] == 40
+        assert crowd.last()["states"] == {"Committed": 20}
+        fleet.apply("quantize.weights", "{steps: [10%, 100%], device_deadline: 3s}")
+        until(lambda: fleet.rollout("digits-2")["state"] == "Aborted")
+        assert fleet.rollout("digits-2")["devices"] == {"TimedOut": 2, "Waiting": 18}
+    finally:
+        crowd.stop()
