@@ -18,6 +18,7 @@ from edge_compress.simulation.hollow import Conduct, Hollow, Tally
 
 _FILES_SPARE = 64
 _TELL_SECONDS = 1.0
+_TIMES = ("first_assigned", "last_assigned")
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,13 @@ def _part(crowd: Crowd, number: int) -> tuple[int, int]:
 def _together(tallies: Any) -> dict[str, Any]:
     total: Counter[str] = Counter()
     states: Counter[str] = Counter()
+    times: list[float] = []
     for tally in tallies:
         states.update(tally["states"])
-        total.update({key: value for key, value in tally.items() if key not in ("states", "last_assigned")})
-    return {**total, "states": {state: count for state, count in sorted(states.items()) if count}}
+        total.update({key: value for key, value in tally.items() if key not in ("states", *_TIMES)})
+        times += [tally[key] for key in _TIMES if tally[key]]
+    spans = {"first_assigned": min(times, default=0.0), "last_assigned": max(times, default=0.0)}
+    return {**total, **spans, "states": {state: count for state, count in sorted(states.items()) if count}}
 
 
 def _run(crowd: Crowd, first: int, count: int, queue: Any) -> None:

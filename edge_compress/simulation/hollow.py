@@ -10,6 +10,7 @@ import bisect
 import contextlib
 import hashlib
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,8 +68,9 @@ class Tally:
     reports: int = 0
     downloaded: int = 0
     corrupt: int = 0
+    first_assigned: float = 0.0
     last_assigned: float = 0.0
-    """on the loop's clock"""
+    """seconds since the epoch; 0: nothing was"""
 
 
 class Hollow:
@@ -182,7 +184,8 @@ class Hollow:
         if self._work is not None:
             self._work.cancel()
         self._tally.assigned += 1
-        self._tally.last_assigned = asyncio.get_running_loop().time()
+        self._tally.last_assigned = time.time()
+        self._tally.first_assigned = self._tally.first_assigned or self._tally.last_assigned
         self._work = asyncio.create_task(self._install(assignment, call, channel))
 
     async def _install(self, assignment: agents_pb2.Assignment, call: Any, channel: Any) -> None:

@@ -38,6 +38,12 @@ class ServerProcess:
             time.sleep(0.05)
         self.address, self.metrics = found[1], found[2]
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None
