@@ -36,8 +36,8 @@ _ANY_NUMBER_UP_TO = 8
 """where channels come in more than this, layers that are too small for two such lots stay whole"""
 _AT_ONCE = 32
 _TRIED = tuple(1 - 0.05 * step for step in range(1, 16))
-"""shares of the cost that are tried where a share of the answers is to stay. In finer steps, ResNet-20 lost channels beside a block:
-1.5% faster in integers, for twice the drop"""
+"""shares of the cost that are tried where a share of the answers is to stay. In finer steps ResNet-20 lost channels beside a
+block: 1.5% faster in integers, for twice the drop"""
 _FEWEST_SAMPLES = 500
 """with which training makes up for a cut: 200 brought an EfficientNet-Lite0 back to within five points"""
 _HOPELESS = 0.7
