@@ -19,7 +19,16 @@ from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, must
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.gatekeeper import Gatekeeper
 from edge_compress.delivery.moving import Mover
-from edge_compress.delivery.rollouts import Wanted, claims, going_back, members_of, next_step, superseded, wanted_rollout
+from edge_compress.delivery.rollouts import (
+    Wanted,
+    claims,
+    going_back,
+    members_of,
+    next_step,
+    rollout_of,
+    superseded,
+    wanted_rollout,
+)
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World, read_world
 from edge_compress.domain.job import JobStatus
 from edge_compress.domain.rollout import PENALISED, RolloutState, RolloutStatus
@@ -165,6 +174,9 @@ class Reconciler:
         for deployment in world.deployments:
             rollout = world.rollouts.get(deployment.rollout)
             if rollout is None:
+                given_up = rollout_of(deployment, world)
+                if given_up is not None:
+                    wanted.update(going_back(given_up, world, claimed.get(given_up.record.name, ())))
                 continue
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):

@@ -49,12 +49,13 @@ def wanted_rollout(
     mine = None if old is None or old.record.labels.get(UID_LABEL) != deployment.record.uid else old
     known = {} if mine is None else dict(mine.spec.artifacts)
     replaced = any(artifacts.get(profile, known[profile]) != known[profile] for profile in known)
-    base_rollout, base = _base(deployment, mine, rollouts, replaced)
+    widened = bool(known) and not artifacts.keys() <= known.keys()
+    base_rollout, base = _base(deployment, mine, rollouts, replaced or widened)
     spec = RolloutSpec(deployment.value.name, deployment.value.spec.model, {**known, **artifacts}, base, base_rollout)
     if mine is not None and spec == mine.spec:
         return None
-    widened = bool(known) and len(deployment.value.spec.rollout.steps) > 1 and not _ended(mine)
-    return Wanted(deployment.rollout, labels, spec, mine is None or replaced or widened)
+    again = bool(known) and len(deployment.value.spec.rollout.steps) > 1 and not _ended(mine)
+    return Wanted(deployment.rollout, labels, spec, mine is None or replaced or again)
 
 
 def members_of(
@@ -73,8 +74,8 @@ def members_of(
             continue
         state = standing(device.status, offer)
         if state is not None or live(device.name):
-            penalty = penalty_until(device.status)
-            found[device.name] = (Member(device.name, state, max(since, device.status.news_at), penalty), offer)
+            news, penalty, profile = device.status.news_at, penalty_until(device.status), device.spec.profile
+            found[device.name] = (Member(device.name, state, max(since, news), penalty, profile, news), offer)
     return found
 
 
@@ -90,14 +91,25 @@ def going_back(rollout: StoredRollout, world: World, devices: Iterable[Device]) 
 def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:
     """Rollout -> its devices. A device belongs to the newest deployment that selects it and has an artifact for its profile."""
     claimed: dict[str, list[Device]] = {}
-    current = [(one, world.rollouts[one.rollout]) for one in world.deployments if one.rollout in world.rollouts]
+    found = [(one, rollout_of(one, world)) for one in world.deployments]
+    current = [(deployment, rollout) for deployment, rollout in found if rollout is not None]
     for device in devices:
         for deployment, rollout in current:
             matches = deployment.value.spec.selector.matches(device.spec.profile, device.spec.labels)
             if matches and device.spec.profile in rollout.spec.artifacts:
-                claimed.setdefault(deployment.rollout, []).append(device)
+                claimed.setdefault(rollout.record.name, []).append(device)
                 break
     return claimed
+
+
+def rollout_of(deployment: StoredDeployment, world: World) -> StoredRollout | None:
+    """The deployment's rollout; while this generation has none yet, the one before where it was given up: its devices may still
+    be on their way back."""
+    if deployment.rollout in world.rollouts:
+        return world.rollouts[deployment.rollout]
+    mine = [one for one in world.rollouts.values() if one.record.labels.get(UID_LABEL) == deployment.record.uid]
+    last = max(mine, key=lambda one: (one.record.created_at, one.record.name), default=None)
+    return last if last is not None and last.status.state == RolloutState.ABORTED else None
 
 
 def next_step(
@@ -118,7 +130,8 @@ def next_step(
 
 def superseded(world: World) -> list[tuple[StoredRollout, RolloutStatus]]:
     """Rollouts whose deployment is gone or has a newer generation, with the status that says so. Devices keep what they run."""
-    current = {one.rollout: one.record.uid for one in world.deployments}
+    kept = [(one, rollout_of(one, world)) for one in world.deployments]
+    current = {one.rollout if rollout is None else rollout.record.name: one.record.uid for one, rollout in kept}
     names = {one.value.name: one.rollout for one in world.deployments}
     found = []
     for name, rollout in world.rollouts.items():
@@ -135,18 +148,21 @@ def _ended(rollout: StoredRollout | None) -> bool:
 
 
 def _base(
-    deployment: StoredDeployment, old: StoredRollout | None, rollouts: Iterable[StoredRollout], replaced: bool
+    deployment: StoredDeployment, old: StoredRollout | None, rollouts: Iterable[StoredRollout], anew: bool
 ) -> tuple[str, Mapping[str, str]]:
-    """(rollout, artifacts) to go back to: what reached everybody last; empty where nothing did."""
-    if old is not None and not replaced:
+    """(rollout, artifacts) to go back to: what reached everybody last; empty where nothing did. ``anew``: it begins again."""
+    if old is not None and not anew:
         return old.spec.base_rollout, old.spec.base
     if old is not None and old.status.completed:
         return old.record.name, old.spec.artifacts  # it begins anew under its name, with what it delivered before as its base
     if old is not None and old.spec.base:
         return old.spec.base_rollout, old.spec.base
-    done = [one for one in rollouts if one.record.labels.get(UID_LABEL) == deployment.record.uid and one.status.completed]
-    last = max(done, key=lambda one: (one.record.created_at, one.record.name), default=None)
-    return ("", {}) if last is None else (last.record.name, last.spec.artifacts)
+    mine = [one for one in rollouts if one.record.labels.get(UID_LABEL) == deployment.record.uid]
+    known = [one for one in mine if one.status.completed or one.spec.base]
+    last = max(known, key=lambda one: (one.record.created_at, one.record.name), default=None)
+    if last is None:
+        return "", {}
+    return (last.record.name, last.spec.artifacts) if last.status.completed else (last.spec.base_rollout, last.spec.base)
 
 
 def _offers(spec: RolloutSpec, rollout: str, world: World) -> dict[str, Assignment]:

@@ -53,6 +53,9 @@ def joined(status: DeviceStatus, hello: Hello, running: Running, now: float) -> 
         boot_id=hello.boot_id,
         last_seen=now,
         assignment=hello.assignment,
+        # One that knows of no assignment was wiped: it begins again, and was not silent since it was offered one.
+        offered=status.offered if hello.assignment else "",
+        news_at=status.news_at if hello.assignment else now,
     )
 
 

@@ -90,6 +90,8 @@ class RolloutStatus:
     """the current step needs no soak: somebody vouched for it"""
     completed: bool = False
     """it reached everybody and was not given up since, so that a later one may go back to it"""
+    began_at: float = 0.0
+    """who was good before is no part of any step"""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,15 @@ class Member:
     state: DeviceState | None
     news_at: float = 0.0
     penalty_until: float = 0.0
+    profile: str = ""
+    """what its artifact is made for: each has canaries of its own"""
+    moved_at: float | None = None
+    """when it last moved itself; None: as ``news_at``"""
+
+    def was_good(self, began: float) -> bool:
+        """Whether it had the artifact before the rollout began."""
+        moved = self.news_at if self.moved_at is None else self.moved_at
+        return self.state is DeviceState.COMMITTED and moved < began
 
 
 @dataclass(frozen=True)
@@ -169,7 +180,12 @@ def decide(
         return Decision(status, frozenset())
     if not members:
         return Decision(_waiting(policy, status, unreachable), frozenset())
-    here = replace(status, step=min(status.step, len(policy.steps) - 1), gates=gates or status.gates)
+    here = replace(
+        status,
+        step=min(status.step, len(policy.steps) - 1),
+        gates=gates or status.gates,
+        began_at=status.began_at or now,
+    )
     step = _stand(policy, here, members, now, seed)
     new = _next(policy, here, step, now, gates)
     if new.state == RolloutState.ABORTED:
@@ -194,8 +210,10 @@ def _next(policy: RolloutPolicy, status: RolloutStatus, step: _Step, now: float,
     )
     why, verdict = step.failing(policy) or _told(gates, Verdict.FAIL), overall(gates)
     done = enough and not why and (status.promoted or now - here.good_since >= policy.soak)
-    if state is RolloutState.COMPLETED:
-        return replace(here, state=RolloutState.COMPLETED.value) if done else here
+    if status.completed and state is not RolloutState.PAUSED:
+        # It reached everybody once: devices that join or fail later take nobody else's away. That is for people to undo.
+        settled = step.good + step.failed == len(step.counted)
+        return replace(here, state=RolloutState.COMPLETED.value) if settled else here
     if why and state is not RolloutState.PENDING:
         return replace(here, state=RolloutState.ABORTED.value, message=why, held="", waits_for_gates=False, completed=False)
     if state is RolloutState.PAUSED:
@@ -234,13 +252,15 @@ def _waiting(policy: RolloutPolicy, status: RolloutStatus, unreachable: int) -> 
 
 
 def _stand(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Member], now: float, seed: str) -> _Step:
+    fresh = [member for member in members if not member.was_good(status.began_at)] or members
     having = frozenset(member.name for member in members if member.state is not None)
     kept = frozenset(member.name for member in members).intersection(status.exposed)
     last, paused = status.step + 1 == len(policy.steps), status.state == RolloutState.PAUSED
     if last and not paused:
-        counted = having | {member.name for member in members if member.penalty_until <= now}
+        counted = frozenset(item.name for item in fresh if item.state is not None or item.penalty_until <= now)
     else:
-        counted = kept or (having if last or paused else _chosen(members, policy.steps[status.step], now, seed))
+        begun_with = frozenset(item.name for item in fresh if item.state is not None)
+        counted = kept or (begun_with if last or paused else _chosen(fresh, policy.steps[status.step], now, seed))
     among = [member for member in members if member.name in counted]
     good = sum(member.state is DeviceState.COMMITTED for member in among)
     failed = sum(member.state is DeviceState.ROLLED_BACK or _timed_out(member, policy, now) for member in among)
@@ -248,8 +268,14 @@ def _stand(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Membe
 
 
 def _chosen(members: Sequence[Member], share: float, now: float, seed: str) -> frozenset[str]:
-    """The devices that have it already and, as far as the share allows, the next ones by ``seed``: at least one device.
-    Those that failed lately come later."""
+    """Of each profile the devices that have it already and, as far as the share allows, the next ones by ``seed``: at least
+    one. Those that failed lately come later."""
+    profiles = {member.profile for member in members}
+    groups = [[member for member in members if member.profile == profile] for profile in profiles]
+    return frozenset[str]().union(*(_chosen_of(group, share, now, seed) for group in groups))
+
+
+def _chosen_of(members: Sequence[Member], share: float, now: float, seed: str) -> frozenset[str]:
     having = [member.name for member in members if member.state is not None]
     free = _at_least(share, len(members)) - len(having)
     if free <= 0:

@@ -265,6 +265,22 @@ def test_those_that_are_away_are_shown_apart() -> None:
     )
 
 
-def test_a_rollout_that_fails_late_is_nothing_to_go_back_to() -> None:
+def test_what_reached_everybody_is_not_taken_away_by_those_that_fail_later() -> None:
     done = replace(PROGRESSING, completed=True)
-    assert not decide(RolloutPolicy(), done, members(bad=3), 100.0, seed="r").status.completed
+    late = decide(RolloutPolicy(), done, members(good=3, bad=1), 100.0, seed="r").status
+    assert (late.state, late.completed) == ("Completed", True)
+    assert decide(RolloutPolicy(), done, members(good=3, busy=1), 100.0, seed="r").status.state == "Progressing"
+
+
+def test_each_profile_has_canaries_and_those_that_were_good_before_are_none() -> None:
+    policy = RolloutPolicy(steps=(0.1, 1.0))
+    before = [Member(f"hub-{number}", GOOD, 50.0, profile="hub") for number in range(20)]
+    new = [Member(f"cam-{number}", None, profile="cam") for number in range(20)]
+    first = decide(policy, RolloutStatus(), [*before, *new], 100.0, seed="r")
+    assert len([name for name in first.exposed if name.startswith("cam")]) == 2
+    assert len(first.status.exposed) == 2
+    half = [*(replace(item, state=BAD, news_at=101.0) if item.name in first.exposed else item for item in new)]
+    failed = decide(replace(policy, min_executed=2), first.status, [*before, *half], 102.0, seed="r").status
+    assert failed.message == "2 of 2 devices that tried failed; abort_at is 5%"
+    both = [Member(f"{profile}-{number}", None, profile=profile) for profile in ("cam", "hub") for number in range(5)]
+    assert {name[:3] for name in decide(policy, RolloutStatus(), both, 100.0, seed="r").exposed} == {"cam", "hub"}

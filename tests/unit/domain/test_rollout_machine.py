@@ -59,8 +59,9 @@ class Rollout(RuleBasedStateMachine):
         if self.fresh:
             assert after is RolloutState.PROGRESSING, "nobody new while it is paused, and nobody once it was given up"
             assert all(self.members[name].penalty_until <= self.now for name in self.fresh)
-            share = math.ceil(self.policy.steps[decision.status.step] * len(self.members) - 1e-9)
-            having = {name for name, member in self.members.items() if member.state is not None}
+            counted = {name for name, item in self.members.items() if not item.was_good(decision.status.began_at)}
+            share = math.ceil(self.policy.steps[decision.status.step] * len(counted) - 1e-9)
+            having = {name for name in counted if self.members[name].state is not None}
             assert len(having | self.fresh) <= max(1, share, len(having)), "no more than the step's share"
         if after is RolloutState.PROGRESSING and decision.status.step > old.step:
             assert not any(item.verdict == Verdict.FAIL for item in gates)
@@ -117,7 +118,7 @@ class Rollout(RuleBasedStateMachine):
         told = self.status
         assert bool(told.held) == (told.state == RolloutState.PAUSED)
         assert not told.waits_for_gates or told.state == RolloutState.PAUSED
-        assert not told.completed or told.state in (RolloutState.COMPLETED, RolloutState.PROGRESSING)
+        assert not told.completed or told.state in (RolloutState.COMPLETED, RolloutState.PROGRESSING, RolloutState.PAUSED)
 
     def teardown(self) -> None:
         """Whatever happened: once gates hold, nobody holds it and every device settles or falls silent, it ends."""
@@ -127,7 +128,8 @@ class Rollout(RuleBasedStateMachine):
         if self.status.state == RolloutState.PAUSED:
             self.status = commanded(Command.RESUME, self.policy, SPEC, self.status, self.now)
         for turn in range(200):
-            if self.status.state in ENDED and not self.fresh:
+            penalties = any(item.state is None and item.penalty_until > self.now for item in self.members.values())
+            if self.status.state == RolloutState.ABORTED or (self.status.state in ENDED and not self.fresh and not penalties):
                 break
             for number, (name, member) in enumerate(sorted(self.members.items())):
                 if member.state not in (None, DeviceState.COMMITTED, DeviceState.ROLLED_BACK) and (number + turn) % 5:
