@@ -6,6 +6,7 @@ repetition to ``calls``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -182,11 +183,24 @@ class Client:
         answer = self._calls.unary(self._compression.CancelJob, compression_pb2.CancelJobRequest(name=name))
         return wire.stored_from_wire(answer)
 
+    def rollout(self, name: str) -> Stored:
+        """The rollout ``name``, or the newest one of the deployment ``name``. Raises NotFound."""
+        try:
+            return self.get("Rollout", name)
+        except NotFound:
+            with contextlib.suppress(NotFound):
+                deployment = self.get("Deployment", name)
+                return self.get("Rollout", f"{name}-{deployment.metadata.generation}")
+            raise
+
     def command_rollout(self, name: str, command: Command | str, reason: str = "") -> Stored:
         """Pause, resume, promote, abort or undo a rollout, or the newest one of a deployment. Raises NotFound, and Conflict where
         it is in no state for that."""
         number = wire.rollout_command_to_wire(Command(command))
         request = deployments_pb2.CommandRolloutRequest(name=name, command=number, reason=reason)
+        if command == Command.PROMOTE:
+            status: Any = self.rollout(name).status
+            request.step = status.step
         service = self._stubs[deployments_pb2_grpc.DeploymentServiceStub]
         return wire.stored_from_wire(self._calls.unary(service.CommandRollout, request))
 

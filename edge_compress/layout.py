@@ -6,6 +6,7 @@ TensorProto dims = 1, data_type = 2, name = 8, raw_data = 9). Whatever is no suc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, overload
@@ -25,6 +26,9 @@ _WIDTHS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 
 """bytes of an element by TensorProto.DataType; those in less than a byte count as bytes"""
 _MOST = 100_000
 """tensors of one file that are looked at"""
+_MOST_FIELDS = 1_000_000
+"""fields of one file that are looked at: a file may be made to have nothing else"""
+_LONGEST_NAME, _MOST_AXES = 1024, 16
 
 
 @dataclass(frozen=True)
@@ -39,65 +43,78 @@ class Stored:
 
 
 def weights_in(file: Bytes) -> list[Stored]:
-    """Every tensor kept as raw bytes, by place; nothing where the file is no ONNX model."""
+    """Every tensor kept as raw bytes, by place; nothing where the file is no ONNX model, or one that nobody would make."""
+    reader = _Reader(file)
     try:
-        found = [one for number, start, end in _fields(file, 0, len(file)) if number == 7 for one in _graph(file, start, end)]
-    except (ValueError, IndexError):
+        found = list(itertools.islice(reader.weights(), _MOST))
+    except (ValueError, IndexError, EOFError):
         return []
-    return sorted(found[:_MOST], key=lambda one: one.start)
+    return sorted(found, key=lambda one: one.start)
 
 
-def _graph(file: Bytes, start: int, end: int) -> Iterator[Stored]:
-    for number, here, after in _fields(file, start, end):
-        if number == 5:
-            yield from _tensor(file, here, after, "")
-        elif number == 1:
-            yield from _constants(file, here, after)
+class _Reader:
+    """Goes through a file once, in bounded time and memory."""
 
+    def __init__(self, file: Bytes) -> None:
+        self._file, self._left = file, _MOST_FIELDS
 
-def _constants(file: Bytes, start: int, end: int) -> Iterator[Stored]:
-    """Tensors among a node's attributes, named after what the node makes."""
-    fields = list(_fields(file, start, end))
-    made = next((_text(file, here, after) for number, here, after in fields if number == 2), "")
-    for number, here, after in fields:
-        if number == 5:
-            for inner, begins, ends in _fields(file, here, after):
-                if inner == 5:
-                    yield from _tensor(file, begins, ends, made)
+    def weights(self) -> Iterator[Stored]:
+        for number, start, end in self._fields(0, len(self._file)):
+            if number == 7:
+                for inner, here, after in self._fields(start, end):
+                    if inner == 5:
+                        yield from self._tensor(here, after, "")
+                    elif inner == 1:
+                        yield from self._constants(here, after)
 
+    def _constants(self, start: int, end: int) -> Iterator[Stored]:
+        """Tensors among a node's attributes, named after what the node makes."""
+        outputs = (self._text(here, after) for number, here, after in self._fields(start, end) if number == 2)
+        made = next(outputs, "")
+        for number, here, after in self._fields(start, end):
+            if number == 5:
+                for inner, begins, ends in self._fields(here, after):
+                    if inner == 5:
+                        yield from self._tensor(begins, ends, made)
 
-def _tensor(file: Bytes, start: int, end: int, name: str) -> Iterator[Stored]:
-    shape, kind, place = [], 0, (0, 0)
-    for number, here, after in _fields(file, start, end):
-        if number == 1:
-            shape.append(bytes(file[here:after]).hex())
-        elif number == 2:
-            kind = _varint(file, here)[0]
-        elif number == 8:
-            name = name or _text(file, here, after)
-        elif number == 9:
-            place = here, after
-    if place[1] > place[0]:
-        yield Stored(f"{name} {kind} {','.join(shape)}", *place, _WIDTHS.get(kind, 1))
+    def _tensor(self, start: int, end: int, name: str) -> Iterator[Stored]:
+        shape: list[str] = []
+        kind, place = 0, (0, 0)
+        for number, here, after in self._fields(start, end):
+            if number == 1 and len(shape) < _MOST_AXES:
+                shape.append(bytes(self._file[here : min(after, here + _LONGEST_NAME)]).hex())
+            elif number == 2:
+                kind = _varint(self._file, here)[0]
+            elif number == 8:
+                name = name or self._text(here, after)
+            elif number == 9:
+                place = here, after
+        if place[1] > place[0]:
+            yield Stored(f"{name} {kind} {','.join(shape)}", *place, _WIDTHS.get(kind, 1))
 
+    def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """(number, first byte, byte after) of each field of a message. Raises ValueError, IndexError for what is none."""
+        while start < end:
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError("too many fields")
+            tag, start = _varint(self._file, start)
+            kind = tag & 7
+            if kind == 2:
+                length, start = _varint(self._file, start)
+            elif kind == 0:
+                length = _varint(self._file, start)[1] - start
+            elif kind in (1, 5):
+                length = 8 if kind == 1 else 4
+            else:
+                raise ValueError("no protobuf")
+            if start + length > end:
+                raise ValueError("no protobuf")
+            yield tag >> 3, start, start + length
+            start += length
 
-def _fields(file: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, first byte, byte after) of each field of a message. Raises ValueError, IndexError for what is none."""
-    while start < end:
-        tag, start = _varint(file, start)
-        kind = tag & 7
-        if kind == 2:
-            length, start = _varint(file, start)
-        elif kind == 0:
-            length = _varint(file, start)[1] - start
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
-        else:
-            raise ValueError("no protobuf")
-        if start + length > end:
-            raise ValueError("no protobuf")
-        yield tag >> 3, start, start + length
-        start += length
+    def _text(self, start: int, end: int) -> str:
+        return bytes(self._file[start : min(end, start + _LONGEST_NAME)]).decode("utf-8", "replace")
 
 
 def _varint(file: Bytes, at: int) -> tuple[int, int]:
@@ -110,7 +127,3 @@ def _varint(file: Bytes, at: int) -> tuple[int, int]:
             return value, at
         if shift > 63:
             raise ValueError("no protobuf")
-
-
-def _text(file: Bytes, start: int, end: int) -> str:
-    return bytes(file[start:end]).decode("utf-8", "replace")

@@ -5,7 +5,6 @@ Leaves running and counting them to ``traffic``.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -27,6 +26,9 @@ _LONGEST_PATH = 100
 _MOST_BYTES = 64 << 20
 _OPTIONS = (("grpc.max_receive_message_length", _MOST_BYTES), ("grpc.max_send_message_length", _MOST_BYTES))
 _GRACE_SECONDS = 1.0
+_AT_ONCE = 8
+"""calls that wait or run; more are refused with RESOURCE_EXHAUSTED"""
+_MOST_INPUTS, _LONGEST_NAME, _MOST_AXES = 256, 256, 16
 
 
 class LocalServer(local_pb2_grpc.PredictServiceServicer):
@@ -43,7 +45,7 @@ class LocalServer(local_pb2_grpc.PredictServiceServicer):
             return
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_AT_ONCE)
         local_pb2_grpc.add_PredictServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]  # generated
         try:
             server.add_insecure_port(f"unix:{self._path}")
@@ -63,11 +65,8 @@ class LocalServer(local_pb2_grpc.PredictServiceServicer):
     async def Predict(self, request: local_pb2.PredictRequest, context: Any) -> local_pb2.PredictResponse:
         """One inference."""
         try:
-            arrays = [framing.Array(item.name, item.dtype, tuple(item.shape), item.data) for item in request.inputs]
-            # Shielded: an application that hangs up must not end the process that serves the others.
-            asked = asyncio.ensure_future(self._traffic.predict(arrays))
-            asked.add_done_callback(lambda done: done.cancelled() or done.exception())
-            assignment, answer = await asyncio.shield(asked)
+            arrays = _arrays(request)
+            assignment, answer = await self._traffic.predict(arrays)
         except InvalidInput as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise AssertionError from error
@@ -79,3 +78,13 @@ class LocalServer(local_pb2_grpc.PredictServiceServicer):
         ]
         seconds = float(answer.fields["seconds"])
         return local_pb2.PredictResponse(outputs=outputs, model=assignment.model, version=assignment.version, seconds=seconds)
+
+
+def _arrays(request: local_pb2.PredictRequest) -> list[framing.Array]:
+    """The inputs. Raises InvalidInput for what no model has: it must not reach the process that others depend on."""
+    if len(request.inputs) > _MOST_INPUTS:
+        raise InvalidInput(f"inputs: read {len(request.inputs)} of them, expected at most {_MOST_INPUTS}")
+    for item in request.inputs:
+        if max(len(item.name), len(item.dtype)) > _LONGEST_NAME or len(item.shape) > _MOST_AXES:
+            raise InvalidInput("inputs: read a name, type or shape that is too long")
+    return [framing.Array(item.name, item.dtype, tuple(item.shape), item.data) for item in request.inputs]

@@ -97,22 +97,26 @@ class Traffic:
                     raise Refused(f"a wrong answer in the trial: {mismatch}")
 
     async def predict(self, arrays: Sequence[framing.Array]) -> tuple[Assignment, framing.Frame]:
-        """An application's inference, counted and billed, and by which assignment. A process that is replaced or dies under it
-        costs another attempt with the next one. Raises InvalidInput for inputs that the model does not take, Unavailable where no
-        model serves for a while. Must not be cancelled: that would end the serving process."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while self._assignment is not None and time.monotonic() < deadline:
-            async with self._turn:
+        """An application's inference, counted and billed, and by which assignment. One whose process is replaced or dies under it
+        is made again by the next, once: an input must not kill one process after the other, nor have a good version blamed for
+        it. Raises InvalidInput for inputs that the model does not take or dies of, Unavailable where no model serves."""
+        deadline, deaths = time.monotonic() + _PATIENCE_SECONDS, 0
+        while self._assignment is not None and (left := deadline - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._turn.acquire()
+            except TimeoutError:
+                break
+            try:
                 assignment, child = self._assignment, self._child
-                if assignment is None or child is None or not self._loaded:
-                    answer = None
-                else:
-                    try:
-                        answer = await child.ask("infer", RUN_SECONDS, arrays)
-                    except ChildFailed as error:
-                        if not error.died:
-                            raise InvalidInput(f"inputs: {error.message}") from None
-                        answer = None  # the round that serves notices, counts the strike and starts another
+                answer = await self._inferred(assignment, child, arrays)
+            except ChildFailed as error:
+                deaths += 1
+                if not error.died or deaths > 1:
+                    raise InvalidInput(f"inputs: {error.message}") from None
+                answer = None
+            finally:
+                self._turn.release()
             if assignment is not None and answer is not None:
                 subject = self._subject(assignment)
                 self._reports.count(subject, float(answer.fields["seconds"]))
@@ -120,6 +124,26 @@ class Traffic:
                 return assignment, answer
             await asyncio.sleep(_AGAIN_SECONDS)
         raise Unavailable("no model serves now; try again soon")
+
+    async def _inferred(
+        self, assignment: Assignment | None, child: Child | None, arrays: Sequence[framing.Array]
+    ) -> framing.Frame | None:
+        """The answer; None where there is no process yet, or it was replaced. Raises ChildFailed."""
+        if assignment is None or child is None or not self._loaded:
+            return None
+        # Shielded: an application that hangs up must not end the process that serves the others.
+        asked = asyncio.ensure_future(child.ask("infer", RUN_SECONDS, arrays))
+        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(asked)
+        except ChildFailed as error:
+            if error.died and self._child is not child:
+                return None
+            if error.died:
+                self._reports.count(self._subject(assignment), None)
+                self.stop()
+                self._changed.set()  # another one is started at once, without a strike
+            raise
 
     async def run(self) -> None:
         """Serve until cancelled."""

@@ -121,17 +121,7 @@ def undo(
 
 def found(client: Client, name: str) -> Stored:
     """The rollout that a name means. Raises NotFound."""
-    from edge_compress.errors import NotFound
-
-    name = name.removeprefix("rollout/").removeprefix("deployment/")
-    try:
-        return client.get("Rollout", name)
-    except NotFound:
-        try:
-            deployment = client.get("Deployment", name)
-            return client.get("Rollout", f"{name}-{deployment.metadata.generation}")
-        except NotFound:
-            raise NotFound("Rollout", name) from None
+    return client.rollout(name.removeprefix("rollout/").removeprefix("deployment/"))
 
 
 def headline(rollout: Stored) -> str:

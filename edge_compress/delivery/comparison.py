@@ -43,8 +43,10 @@ class Comparison:
         """Take in what a device reported since the last time; ``counts`` says which of its rows do."""
         now = _read(row for key, row in rows(device).items() if key.profile == profile and counts(key))
         before, self.last[device] = self.last.get(device), now
+        if canary:
+            self.windows.setdefault((profile, canary), Window(counts=(0,) * len(now.counts)))  # silent ones are looked at, too
         if before is None:
-            before = _Read() if canary else now  # what the others did before the step is no part of it
+            before = now  # what they did before the comparison began is no part of it
         made = now.inferences - before.inferences
         if made > 0:
             window = self.windows.get((profile, canary), Window(counts=(0,) * len(now.counts)))

@@ -26,14 +26,14 @@ class RolloutControl:
     def __init__(self, store: ResourceStore, mover: Mover, *, clock: Callable[[], float] = time.time) -> None:
         self._store, self._mover, self._clock = store, mover, clock
 
-    def command(self, name: str, command: Command, reason: str = "") -> Record:
+    def command(self, name: str, command: Command, reason: str = "", step: int | None = None) -> Record:
         """Do it to the rollout ``name``, or to the newest one of the deployment ``name``. Raises NotFound, and Conflict where the
         rollout is in no state for it."""
         for attempt in range(_ATTEMPTS):
             rollout = self._rollout(name)
             policy = decode(DeploymentSpec, self._store.get("Deployment", rollout.spec.deployment).spec, "spec").rollout
             try:
-                new = commanded(command, policy, rollout.spec, rollout.status, self._clock(), reason)
+                new = commanded(command, policy, rollout.spec, rollout.status, self._clock(), reason, step)
             except Conflict as error:
                 raise Conflict(f"rollout {rollout.record.name}: {error}") from None
             try:

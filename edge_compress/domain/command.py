@@ -33,9 +33,16 @@ _LEADS_TO = {
 
 
 def commanded(
-    command: Command, policy: RolloutPolicy, spec: RolloutSpec, status: RolloutStatus, now: float, reason: str = ""
+    command: Command,
+    policy: RolloutPolicy,
+    spec: RolloutSpec,
+    status: RolloutStatus,
+    now: float,
+    reason: str = "",
+    step: int | None = None,
 ) -> RolloutStatus:
-    """The status that a command leads to; a repeat changes nothing. Raises Conflict, in words, where it makes no sense.
+    """The status that a command leads to; a repeat changes nothing (of a promotion, where its ``step`` is given). Raises
+    Conflict, in words, where it makes no sense.
 
     - pause: no further device gets it; those that have it go on, and too many failures still abort it.
     - resume: goes on where it was paused.
@@ -46,7 +53,7 @@ def commanded(
     state = RolloutState(status.state)
     if command is Command.PAUSE and status.waits_for_gates:
         return replace(status, held=reason or "by hand", waits_for_gates=False)  # it no longer goes on by itself
-    if _LEADS_TO.get(command) is state:
+    if _LEADS_TO.get(command) is state or (step is not None and command is Command.PROMOTE and status.step > step):
         return status
     if command is Command.UNDO and not spec.base:
         raise Conflict("there is nothing to go back to: no earlier rollout of this deployment reached every device")

@@ -111,8 +111,11 @@ def _latency(gate: Gate, canary: Window, control: Window) -> Finding:
     if mine is None or theirs is None:
         return Finding(gate.metric, Verdict.INCONCLUSIVE, _few(canary, control))
     limit = theirs * (1 + gate.max_increase)
-    low, high = share_bounds(round(_beyond(canary.counts, limit)) // _ALIKE, sum(canary.counts) // _ALIKE, ALPHA)
-    tail = Verdict.FAIL if low > _TAIL else Verdict.PASS if high <= _TAIL else Verdict.INCONCLUSIVE
+    low, high = share_bounds(round(_beyond(canary.counts, limit)) // _ALIKE, sum(canary.counts) // _ALIKE, ALPHA / 2)
+    # The limit comes from the control, of which not much more may be known than of the canary.
+    _, theirs_beyond = share_bounds(round(_beyond(control.counts, limit)) // _ALIKE, sum(control.counts) // _ALIKE, ALPHA / 2)
+    fails = low > max(_TAIL, theirs_beyond) and control.seconds.count >= FEWEST_REPORTS
+    tail = Verdict.FAIL if fails else Verdict.PASS if high <= _TAIL else Verdict.INCONCLUSIVE
     mean = _means(canary.seconds, control.seconds, gate.max_increase)
     said = f"p95 {_ms(mine)} against {_ms(theirs)}, mean {_ms(canary.seconds.mean)} against {_ms(control.seconds.mean)}"
     return Finding(gate.metric, _worse(tail, mean), f"{said}; {_counts(canary, control)}", mine, theirs)

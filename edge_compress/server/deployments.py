@@ -75,8 +75,9 @@ class DeploymentService(deployments_pb2_grpc.DeploymentServiceServicer):
     async def CommandRollout(self, request: deployments_pb2.CommandRolloutRequest, context: Any) -> deployments_pb2.Rollout:
         """Pause, resume, promote, abort or undo."""
         name, told = required(request.name, "name"), wire.rollout_command_from_wire(request.command)
+        step = request.step if request.HasField("step") else None
         try:
-            record = await asyncio.to_thread(self._control.command, name, told, request.reason)
+            record = await asyncio.to_thread(self._control.command, name, told, request.reason, step)
         except Conflict as error:
             raise WrongState(str(error)) from error
         return wire.rollout_to_wire(record)

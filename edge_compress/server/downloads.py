@@ -6,10 +6,11 @@ Chunks begin at multiples of their size wherever the client begins, so that what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from edge_compress.store.interface import BlobStore
 
 _AS_IT_IS = frozenset({Form.IDENTITY})
 _NEEDS_BASE = frozenset({Form.DELTA, Form.PATCH})
+_NEEDS_LAYOUT = _NEEDS_BASE | {Form.PLANES}
 _SOURCES_KEPT = 8
 
 
@@ -50,57 +52,63 @@ class Downloads:
         self._places = asyncio.Semaphore(at_once)
         self._wait = wait_seconds
         self._packed = PackedChunks()
-        self._sources: OrderedDict[tuple[str, str], Source] = OrderedDict()
+        self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._lock = threading.Lock()
 
     async def read(self, request: Request) -> AsyncIterator[Chunk]:
         """The blob's chunks from the offset on. Raises NotFound, Corrupt, OutOfStep for an offset past the end, Busy."""
         check_digest(request.sha256)
+        if request.base and request.forms & _NEEDS_BASE:
+            check_digest(request.base)
+        else:
+            request = replace(request, base="")
         await self._take_place()
         try:
             path = await asyncio.to_thread(self._blobs.path, request.sha256)
             size = await asyncio.to_thread(os.path.getsize, path)
             if not 0 <= request.offset <= size:
                 raise OutOfStep.at("offset_bytes", request.offset, f"0 to {size}, the size of the blob")
-            source, request = await asyncio.to_thread(self._opened, path, request)
-            async for chunk in self._chunks(source, request, size):
+            source, file = await asyncio.to_thread(self._opened, path, request)
+            async for chunk in self._chunks(source, request, file, size):
                 yield chunk
         finally:
             self._places.release()
 
-    async def _chunks(self, source: Source, request: Request, size: int) -> AsyncIterator[Chunk]:
+    async def _chunks(self, source: Source, request: Request, file: Hashable, size: int) -> AsyncIterator[Chunk]:
         kind = "resumed" if request.offset else "full"
         offset = request.offset
         while offset < size:
             end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
-            chunk = await asyncio.to_thread(self._read, source, request, offset, end)
+            chunk = await asyncio.to_thread(self._read, source, request, file, offset, end)
             yield chunk
             self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
             offset = end
 
-    def _opened(self, path: Path, request: Request) -> tuple[Source, Request]:
-        """The file to send, and the request without a base that is not here."""
+    def _opened(self, path: Path, request: Request) -> tuple[Source, Hashable]:
+        """The file to send, with its base where that is here, and what names both with the forms: a file that was put in the
+        place of another one is another file."""
         base = None
-        if request.base and request.forms & _NEEDS_BASE:
-            try:
+        if request.base:
+            with contextlib.suppress(NotFound, Corrupt):
                 base = self._blobs.path(request.base)
-            except (NotFound, Corrupt):
-                request = replace(request, base="")
-        key = (request.sha256, "" if base is None else request.base)
+        plain = not request.forms & _NEEDS_LAYOUT
+        name = (_identity(path), None if base is None else _identity(base), plain)
         with self._lock:
-            kept = self._sources.get(key)
-            if kept is None:
-                kept = self._sources[key] = Source.of(OnDisk(path), None if base is None else OnDisk(base))
-            self._sources.move_to_end(key)
+            kept = self._sources.get(name)
+        if kept is None:
+            file = OnDisk(path)
+            kept = Source(file, ()) if plain else Source.of(file, None if base is None else OnDisk(base))
+        with self._lock:
+            kept = self._sources.setdefault(name, kept)
+            self._sources.move_to_end(name)
             while len(self._sources) > _SOURCES_KEPT:
                 self._sources.popitem(last=False)  # closed once nobody reads it any more
-        return kept, request
+        return kept, (name, request.forms)
 
-    def _read(self, source: Source, request: Request, offset: int, end: int) -> Chunk:
+    def _read(self, source: Source, request: Request, file: Hashable, offset: int, end: int) -> Chunk:
         # A first chunk that starts in the middle is nobody else's: packing it would cost more than it saves.
         try:
             if request.forms != _AS_IT_IS and offset % CHUNK_BYTES == 0:
-                file = (request.sha256, request.base, request.forms)
                 chunk = self._packed.chunk(file, offset, end, lambda: packed(source, offset, end, request.forms))
                 if chunk is not None:
                     return chunk
@@ -114,3 +122,9 @@ class Downloads:
                 await self._places.acquire()
         except TimeoutError as error:
             raise Busy("too many downloads at once; try again with back-off") from error
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What a path stands for now."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size

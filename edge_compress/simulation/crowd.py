@@ -12,12 +12,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty
 from typing import Any
 
+from edge_compress.errors import StartupError
 from edge_compress.simulation.hollow import Conduct, Hollow, Tally
 
 _FILES_SPARE = 64
-_TELL_SECONDS = 1.0
+_TELL_SECONDS, _SILENCE_SECONDS = 1.0, 5.0
 _TIMES = ("first_assigned", "last_assigned")
 
 
@@ -45,8 +47,15 @@ def simulate(crowd: Crowd, told: Callable[[dict[str, Any]], bool]) -> None:
     seen: dict[int, dict[str, Any]] = {}
     try:
         going = True
-        while going and any(child.is_alive() for child in children):
-            first, tally = queue.get()
+        while going:
+            try:
+                first, tally = queue.get(timeout=_SILENCE_SECONDS)
+            except Empty:
+                tally, first = None, 0
+            if dead := [child for child in children if not child.is_alive()]:
+                raise StartupError(f"{len(dead)} of {len(children)} processes of the crowd ended; what they said is above")
+            if tally is None:
+                continue
             seen[first] = tally
             if len(seen) == len(children):
                 going = told(_together(seen.values()))
@@ -70,12 +79,14 @@ def _together(tallies: Any) -> dict[str, Any]:
     total: Counter[str] = Counter()
     states: Counter[str] = Counter()
     times: list[float] = []
+    refusal = ""
     for tally in tallies:
         states.update(tally["states"])
-        total.update({key: value for key, value in tally.items() if key not in ("states", *_TIMES)})
+        total.update({key: value for key, value in tally.items() if key not in ("states", "refusal", *_TIMES)})
+        refusal = refusal or tally["refusal"]
         times += [tally[key] for key in _TIMES if tally[key]]
     spans = {"first_assigned": min(times, default=0.0), "last_assigned": max(times, default=0.0)}
-    return {**total, **spans, "states": {state: count for state, count in sorted(states.items()) if count}}
+    return {**total, **spans, "refusal": refusal, "states": {state: count for state, count in sorted(states.items()) if count}}
 
 
 def _run(crowd: Crowd, first: int, count: int, queue: Any) -> None:
@@ -120,7 +131,8 @@ def as_line(tally: dict[str, Any], *, plain_json: bool) -> str:
     if plain_json:
         return json.dumps(tally, sort_keys=True)
     states = ", ".join(f"{count} {state}" for state, count in tally["states"].items()) or "nothing assigned"
-    trouble = f"; {tally['refused']} refused" if tally["refused"] else ""
+    trouble = f"; {tally['refused']} refused: {tally['refusal']}" if tally["refused"] else ""
+    trouble += f"; {tally['broken']} updates broke off" if tally["broken"] else ""
     trouble += f"; {tally['corrupt']} corrupt downloads" if tally["corrupt"] else ""
     return (
         f"{tally['connected']} connected ({tally['sessions']} sessions), {states}; {tally['reports']} reports, "

@@ -23,6 +23,7 @@ from edge_compress.encoding import Form, unpacked
 
 _STEPS = ("Preflight", "Fetching", "Verifying", "Staged", "Probing", "Trial")
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
+_REFUSALS = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # each device has a connection of its own
     ("grpc.enable_http_proxy", 0),
@@ -63,6 +64,10 @@ class Tally:
     connected: int = 0
     sessions: int = 0
     refused: int = 0
+    refusal: str = ""
+    """the last one's reason"""
+    broken: int = 0
+    """updates that broke off: the download failed"""
     assigned: int = 0
     states: Counter[str] = field(default_factory=Counter)
     reports: int = 0
@@ -102,9 +107,14 @@ class Hollow:
         async with grpc.aio.insecure_channel(self._server, options=_OPTIONS) as channel:
             call = agents_pb2_grpc.AgentServiceStub(channel).Session()  # type: ignore[no-untyped-call]  # generated
             await call.write(agents_pb2.AgentMessage(hello=self._hello()))
-            answer = await call.read()
+            try:
+                answer = await call.read()
+            except grpc.aio.AioRpcError as error:
+                if error.code() in _REFUSALS:
+                    self._tally.refused += 1
+                    self._tally.refusal = error.details() or error.code().name
+                raise
             if answer is grpc.aio.EOF:
-                self._tally.refused += 1
                 return False
             self._tally.connected += 1
             self._tally.sessions += 1
@@ -187,6 +197,10 @@ class Hollow:
         self._tally.last_assigned = time.time()
         self._tally.first_assigned = self._tally.first_assigned or self._tally.last_assigned
         self._work = asyncio.create_task(self._install(assignment, call, channel))
+        self._work.add_done_callback(self._ended)
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        self._tally.broken += not work.cancelled() and work.exception() is not None
 
     async def _install(self, assignment: agents_pb2.Assignment, call: Any, channel: Any) -> None:
         spec, update = assignment.spec, bool(self._current) and assignment.spec.sha256 != self._current

@@ -152,6 +152,8 @@ def test_applications_are_answered_through_a_swap_and_the_death_of_the_model_pro
         (wanted,) = model({"image": image}).values()
         with pytest.raises(InvalidInput, match="inputs: "):
             model({"picture": image})
+        with pytest.raises(InvalidInput, match="too long"):
+            model({"image" * 1000: image})
         versions, stop = [model.version], threading.Event()
 
         def ask() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,19 @@ def test_what_is_no_model_has_no_layout(file: bytes) -> None:
 def test_a_torn_file_has_none_or_a_true_one(kept: int) -> None:
     whole = DIGITS.read_bytes()
     assert all(one.end <= kept for one in weights_in(whole[:kept]))
+
+
+def test_a_file_of_nothing_but_fields_takes_bounded_time_and_memory() -> None:
+    node = b"\x0a" + b"\xc0\xc4\x07" + b"\x08\x00" * 62_000  # in the graph, a node of 2-byte fields
+    graph = node * 40
+    length = len(graph)
+    varint = bytearray()
+    while length > 127:
+        varint.append(length & 127 | 128)
+        length >>= 7
+    file = b"\x3a" + bytes([*varint, length]) + graph
+    tracemalloc.start()
+    assert weights_in(file) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20

@@ -131,7 +131,7 @@ class RolloutSpec(_message.Message):
     def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Mapping[str, str]] = ..., base_rollout: _Optional[str] = ...) -> None: ...
 
 class RolloutStatus(_message.Message):
-    __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at", "held", "promoted", "completed", "waits_for_gates", "gates")
+    __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at", "held", "promoted", "completed", "waits_for_gates", "gates", "began_at")
     class DevicesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class RolloutStatus(_message.Message):
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_GATES_FIELD_NUMBER: _ClassVar[int]
     GATES_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
     state: str
     step: int
     share_ratio: float
@@ -161,7 +162,8 @@ class RolloutStatus(_message.Message):
     completed: bool
     waits_for_gates: bool
     gates: _containers.RepeatedCompositeFieldContainer[GateFinding]
-    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ..., held: _Optional[str] = ..., promoted: _Optional[bool] = ..., completed: _Optional[bool] = ..., waits_for_gates: _Optional[bool] = ..., gates: _Optional[_Iterable[_Union[GateFinding, _Mapping]]] = ...) -> None: ...
+    began_at: float
+    def __init__(self, state: _Optional[str] = ..., step: _Optional[int] = ..., share_ratio: _Optional[float] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., step_started_at: _Optional[float] = ..., held: _Optional[str] = ..., promoted: _Optional[bool] = ..., completed: _Optional[bool] = ..., waits_for_gates: _Optional[bool] = ..., gates: _Optional[_Iterable[_Union[GateFinding, _Mapping]]] = ..., began_at: _Optional[float] = ...) -> None: ...
 
 class GateFinding(_message.Message):
     __slots__ = ("metric", "verdict", "message", "canary", "control")
@@ -178,14 +180,16 @@ class GateFinding(_message.Message):
     def __init__(self, metric: _Optional[str] = ..., verdict: _Optional[str] = ..., message: _Optional[str] = ..., canary: _Optional[float] = ..., control: _Optional[float] = ...) -> None: ...
 
 class CommandRolloutRequest(_message.Message):
-    __slots__ = ("name", "command", "reason")
+    __slots__ = ("name", "command", "reason", "step")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     name: str
     command: RolloutCommand
     reason: str
-    def __init__(self, name: _Optional[str] = ..., command: _Optional[_Union[RolloutCommand, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    step: int
+    def __init__(self, name: _Optional[str] = ..., command: _Optional[_Union[RolloutCommand, str]] = ..., reason: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class ApplyDeploymentRequest(_message.Message):
     __slots__ = ("deployment", "expected_generation", "validate_only", "alongside")

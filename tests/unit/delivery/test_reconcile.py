@@ -608,3 +608,66 @@ async def test_after_a_restart_a_comparison_begins_anew(stage: Stage) -> None:
     await _traffic(stage, sessions[0], sessions[1:], 0.010, since=8)
     await stage.passes()
     assert stage.rollout("vision-2").step == 1
+
+
+async def test_a_device_that_was_wiped_begins_again_and_takes_nobody_elses_version_away(stage: Stage) -> None:
+    sessions = await _second_version(stage, 4)
+    RolloutControl(stage.store, Mover(stage.store, stage.registry), clock=lambda: stage.now).command("vision", Command.PROMOTE)
+    await stage.passes()
+    for session in sessions:
+        await stage.fleet.moved(session, committed(sent(session).id, SECOND))
+    for _ in range(3):
+        stage.now += 61
+        await stage.passes()
+    assert stage.rollout("vision-2").state == "Completed"
+    stage.now += 3600
+    wiped = await stage.join(sessions[0].device, boot="b2")
+    await stage.passes()
+    assert stage.rollout("vision-2").state == "Progressing"
+    assert sent(wiped).artifact == SECOND
+    await stage.fleet.moved(wiped, Move(sent(wiped).id, "RolledBack", "no room on the disk"))
+    await stage.passes()
+    assert (stage.rollout("vision-2").state, stage.rollout("vision-2").completed) == ("Completed", True)
+    assert offered_second(sessions[1:]) == sessions[1:]
+
+
+async def test_a_fix_on_its_way_does_not_stop_a_canary_from_going_back(stage: Stage) -> None:
+    sessions = await _second_version(stage)
+    (canary,) = offered_second(sessions)
+    await stage.fleet.moved(canary, committed(sent(canary).id, SECOND))
+    await stage.fleet.leave(canary)
+    RolloutControl(stage.store, Mover(stage.store, stage.registry), clock=lambda: stage.now).command("vision", Command.ABORT)
+    apply(stage.store, model(quality={"max_drop": 0.03}), deployment(selector={"profiles": ["cam"]}, objective="size"))
+    await stage.passes()
+    back = await _again(stage, canary.device, SECOND)
+    await stage.passes()
+    assert sent(back).artifact == FIRST
+    assert stage.rollout("vision-2").state == "Aborted"
+
+
+async def test_a_profile_that_comes_later_has_a_canary_and_takes_nothing_from_the_first(stage: Stage) -> None:
+    rollout = {"steps": ["10%", "100%"], "min_executed": 1}
+    apply(stage.store, deployment(rollout=rollout))
+    cams = [await stage.join(f"cam-{number}") for number in range(4)]
+    mcus = [await stage.join(f"mcu-{number}", profile="mcu") for number in range(4)]
+    await stage.passes(1)
+    cam, mcu = stage.jobs()
+    finish(stage.store, cam, FIRST)
+    await stage.passes()
+    for _ in range(2):
+        for session in cams:
+            if sent(session) is not None:
+                await stage.fleet.moved(session, committed(sent(session).id, FIRST))
+        stage.now += 1
+        await stage.passes()
+    assert stage.rollout().state == "Completed"
+    other = artifact("other", profile="mcu")
+    finish(stage.store, mcu, other)
+    await stage.passes()
+    tried = [session for session in mcus if sent(session) is not None]
+    assert len(tried) == 1, "one of four, though all cams are good"
+    await stage.fleet.moved(tried[0], Move(sent(tried[0]).id, "RolledBack", "too slow"))
+    await stage.passes()
+    assert stage.rollout().state == "Aborted"
+    assert all(sent(session).artifact == FIRST for session in cams)
+    assert len([session for session in mcus if sent(session) is not None]) == 1

@@ -36,6 +36,12 @@ def test_promotion_begins_the_next_step_and_waives_the_last_soak() -> None:
     assert (last.step, last.promoted) == (2, True)
 
 
+def test_a_promotion_that_is_repeated_with_its_step_skips_none() -> None:
+    once = commanded(Command.PROMOTE, POLICY, LATER, GOING, 100.0, step=0)
+    assert once.step == 1
+    assert commanded(Command.PROMOTE, POLICY, LATER, once, 101.0, step=0) == once
+
+
 def test_what_was_aborted_or_undone_is_nothing_to_go_back_to() -> None:
     assert "go back to vision-1" in told("abort").message
     assert "keep what they run" in told("abort", spec=FIRST).message

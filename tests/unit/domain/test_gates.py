@@ -93,6 +93,22 @@ def test_the_worst_profile_and_the_worst_gate_speak() -> None:
     ]
 
 
+def test_much_of_the_canary_and_little_of_the_control_is_no_reason_to_fail() -> None:
+    failed = 0
+    for seed in range(60):
+        canary, draw = window(900, seed=1000 + seed), random.Random(seed)
+        counts, times = [0] * (len(LATENCY_BOUNDS) + 1), Series()
+        for _ in range(40):
+            took = [0.010 * draw.uniform(0.8, 1.2) for _ in range(20)]
+            for value in took:
+                counts[bisect.bisect_left(LATENCY_BOUNDS, value)] += 1
+            times = times.with_value(sum(took) / len(took))
+            if found(LATENCY, canary, Window(sum(counts), 0, tuple(counts), times)).verdict == Verdict.FAIL:
+                failed += 1
+                break
+    assert failed <= 3
+
+
 def test_what_is_not_a_number_is_left_out() -> None:
     assert Series().with_value(float("nan")).with_value(float("inf")).with_value(2.0) == Series(1, 2.0, 0.0)
 

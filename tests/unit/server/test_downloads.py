@@ -66,6 +66,28 @@ async def test_differences_to_what_the_receiver_has_are_sent_and_counted_apart(d
     assert sum(amount for _, amount in sent) < len(DATA) / 100
 
 
+async def test_a_base_is_looked_at_only_where_it_may_be_used(downloads, sha256):
+    with pytest.raises(InvalidInput):
+        await read(downloads, Request(sha256, forms=frozenset(Form), base="x" * 1000))
+    for number in range(20):
+        assert await read(downloads, Request(sha256, forms=ONLY | {Form.ZSTD}, base=f"{number}" * 1000))
+    assert len({file for file, _ in downloads._packed._kept}) == 1
+    assert len(downloads._sources) == 1
+
+
+async def test_a_blob_that_was_put_in_the_place_of_a_broken_one_is_sent(downloads, store, sha256):
+    await read(downloads, Request(sha256, forms=frozenset(Form)))
+    path = store.blobs.path(sha256)
+    whole = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(b"rot" + whole[3:])
+    with pytest.raises(Corrupt):
+        await read(downloads, Request(sha256, forms=frozenset(Form)))
+    assert store.blobs.put_bytes(DATA) == sha256
+    chunks = await read(downloads, Request(sha256, forms=frozenset(Form)))
+    assert b"".join(map(plain, chunks)) == DATA
+
+
 async def test_without_the_base_all_is_sent(downloads, sha256):
     chunks = await read(downloads, Request(sha256, forms=frozenset(Form), base=hashlib.sha256(b"gone").hexdigest()))
     assert b"".join(map(plain, chunks)) == DATA
