@@ -1,4 +1,4 @@
-"""Arithmetic on running totals: joining repeats of one boot, adding up boots and devices, and quantiles from buckets.
+"""Arithmetic on running totals: joining repeats of one boot, adding up boots and devices; the meter that counts.
 
 Pure. Joining takes the larger of each counter, so that a repeated or reordered report changes nothing. Sums are kept in whole
 microseconds and microjoules: a float sum depends on its order, and a counter that falls by one rounding looks to Prometheus
@@ -109,20 +109,6 @@ def in_fleet_buckets(row: UsageTotals) -> Sequence[int]:
     for bound, count in itertools.zip_longest(row.bucket_bounds, row.bucket_counts, fillvalue=float("inf")):
         counts[bisect.bisect_left(LATENCY_BOUNDS, bound)] += int(count)
     return counts
-
-
-def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """Seconds below which ``share`` of the inferences stay, interpolated within its bucket as Prometheus does; None without
-    any. Those beyond the last bound count as the last bound."""
-    total = sum(counts)
-    if total == 0 or not bounds:
-        return None
-    rank, below = share * total, 0
-    for low, high, count in zip((0.0, *bounds), bounds, counts, strict=False):
-        if count and below + count >= rank:
-            return low + (high - low) * (rank - below) / count
-        below += count
-    return bounds[-1]
 
 
 def best_meter(row: UsageTotals) -> str | None:

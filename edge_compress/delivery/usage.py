@@ -15,7 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress.delivery.totals import Total, energy_per_inference, folded, joined, quantile, totals_of
+from edge_compress.delivery.totals import Total, energy_per_inference, folded, joined, totals_of
+from edge_compress.domain.histogram import quantile
 from edge_compress.domain.session import UsageReport
 from edge_compress.errors import InvalidInput
 from edge_compress.store.interface import UsageKey, UsageStore, UsageTotals

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from edge_compress.domain.histogram import quantile
 from edge_compress.domain.session import LATENCY_BOUNDS
 from edge_compress.domain.spec import Gate
 
@@ -107,7 +108,7 @@ def judged(gate: Gate, pairs: Mapping[str, tuple[Window, Window]]) -> Finding:
 def _latency(gate: Gate, canary: Window, control: Window) -> Finding:
     """The share of inferences that take longer than the control's p95 and the increase must not be over 5%. Histograms count in
     buckets half as wide again as the one before, so that the mean must keep the increase, too."""
-    mine, theirs = _quantile(canary.counts), _quantile(control.counts)
+    mine, theirs = (quantile(LATENCY_BOUNDS, item.counts, 1 - _TAIL) for item in (canary, control))
     if mine is None or theirs is None:
         return Finding(gate.metric, Verdict.INCONCLUSIVE, _few(canary, control))
     limit = theirs * (1 + gate.max_increase)
@@ -190,18 +191,6 @@ def _means(canary: Series, control: Series, increase: float) -> Verdict:
 
 def _worse(one: Verdict, other: Verdict) -> Verdict:
     return next(item for item in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if item in (one, other))
-
-
-def _quantile(counts: Sequence[int]) -> float | None:
-    """The 95th percentile in seconds, interpolated within its bucket; None without inferences."""
-    rank, below = (1 - _TAIL) * sum(counts), 0
-    if not rank:
-        return None
-    for low, high, count in zip((0.0, *LATENCY_BOUNDS), LATENCY_BOUNDS, counts, strict=False):
-        if count and below + count >= rank:
-            return low + (high - low) * (rank - below) / count
-        below += count
-    return LATENCY_BOUNDS[-1]
 
 
 def _beyond(counts: Sequence[int], limit: float) -> float:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_compress.delivery.totals import Total, energy_per_inference, folded, in_fleet_buckets, joined, quantile, totals_of
+from edge_compress.delivery.totals import Total, energy_per_inference, folded, in_fleet_buckets, joined, totals_of
+from edge_compress.domain.histogram import quantile
 from edge_compress.domain.session import LATENCY_BOUNDS, EnergyReading, UsageReport
 from edge_compress.errors import InvalidInput
 from edge_compress.store.interface import UsageTotals
