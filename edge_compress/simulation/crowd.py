@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import os
 import resource
 import signal
 import sys
@@ -37,7 +38,9 @@ class Crowd:
 
 
 def simulate(crowd: Crowd, told: Callable[[dict[str, Any]], bool]) -> None:
-    """Run them until ``told``, which hears every second how all of them do, says False, or until interrupted."""
+    """Run them until ``told``, which hears every second how all of them do, says False, or until SIGINT or SIGTERM. Call it on
+    the main thread. Raises StartupError when a process of the crowd ended."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     context = multiprocessing.get_context("spawn")
     queue: Any = context.Queue()
     parts = [_part(crowd, number) for number in range(crowd.processes)]
@@ -107,7 +110,8 @@ async def _crowded(crowd: Crowd, first: int, count: int, queue: Any) -> None:
 
     agents = [asyncio.create_task(later(number)) for number in range(first, first + count)]
     try:
-        while True:
+        parent = os.getppid()
+        while os.getppid() == parent:  # a crowd whose parent was killed goes, too
             await asyncio.sleep(_TELL_SECONDS)
             for agent in agents:
                 if agent.done():

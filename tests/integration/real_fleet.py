@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -115,3 +116,14 @@ def until(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     return value
+
+
+def children_of(pid: int) -> list[str]:
+    """Process ids of the children of a process."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = re.search(r"^PPid:\t(\d+)$", (process / "status").read_text(), re.M)
+            if parent and int(parent[1]) == pid:
+                found.append(process.name)
+    return found

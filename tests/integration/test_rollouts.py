@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -17,7 +16,7 @@ import pytest
 
 from edge_compress.errors import InvalidInput
 from edge_compress.predict import Predictor
-from tests.integration.real_fleet import Fleet, until
+from tests.integration.real_fleet import Fleet, children_of, until
 
 
 @pytest.fixture
@@ -175,14 +174,3 @@ def test_applications_are_answered_through_a_swap_and_the_death_of_the_model_pro
                 stop.set()
             asking.result()
     assert len(set(versions)) == 2, "both versions answered, and no call failed"
-
-
-def children_of(pid: int) -> list[str]:
-    """Process ids of the model processes of an agent."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parent = re.search(r"^PPid:\t(\d+)$", (process / "status").read_text(), re.M)
-            if parent and int(parent[1]) == pid:
-                found.append(process.name)
-    return found

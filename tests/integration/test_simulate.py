@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.real_fleet import Fleet, until
+from tests.integration.real_fleet import Fleet, children_of, until
 
 
 @pytest.fixture
@@ -41,8 +41,10 @@ class Crowd:
         return json.loads(lines[-1]) if lines else {"connected": 0, "states": {}}
 
     def stop(self) -> None:
+        children = children_of(self.process.pid)
         self.process.terminate()
         self.process.wait(30)
+        until(lambda: not any((Path("/proc") / child / "stat").exists() for child in children))
 
 
 def test_a_bad_update_reaches_one_steps_devices_and_a_good_one_all(fleet: Fleet) -> None:
@@ -74,7 +76,7 @@ def test_devices_that_fall_silent_time_out_and_a_restarted_server_finds_all_agai
         until(lambda: fleet.rollout("digits-1")["state"] == "Completed")
         fleet.server.kill()
         fleet.server.start()
-        until(lambda: crowd.last()["connected"] == 20)
+        until(lambda: crowd.last()["sessions"] == 40)
         assert crowd.last()["sessions"] == 40
         assert crowd.last()["states"] == {"Committed": 20}
         fleet.apply("quantize.weights", "{steps: [10%, 100%], device_deadline: 3s}")
