@@ -121,13 +121,7 @@ def test_a_broken_pipe_is_quiet() -> None:
 
 def test_ctrl_c_is_quiet(server: object, cli: Command) -> None:
     command = [sys.executable, "-m", "edge_compress", "get", "profiles", "--watch"]
-    # A job in a shell's background ignores it, and so would its children.
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    finally:
-        signal.signal(signal.SIGINT, ours)
-    with process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(b"NAME")
