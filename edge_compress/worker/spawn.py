@@ -150,8 +150,9 @@ class _Child:
             self._events.close()
 
     def _read_events(self, on_progress: Callable[[float, str], None]) -> bool:
-        ready, _, _ = select.select([self._events], [], [], _POLL_SECONDS)
-        if not ready:
+        poll = select.poll()  # select() takes no descriptor over 1023, of which a server with many agents has thousands
+        poll.register(self._events, select.POLLIN)
+        if not poll.poll(1000 * _POLL_SECONDS):
             return False
         data = self._events.read(65536)
         if not data:

@@ -112,6 +112,9 @@ def main() -> None:
             back = until("all connected again", lambda: crowd.last()["connected"] == agents)
             kept = crowd.last()["states"] == {"Committed": agents}
             print(f"after kill -9 all are back in {back:.0f} s; {'no' if kept else 'A'} assignment lost", flush=True)
+        except AssertionError as error:
+            logs = sorted((fleet.folder / "server").glob("*.log"))
+            raise SystemExit(f"{error}\n{logs[-1].read_text()[-4000:]}") from error
         finally:
             if crowd is not None:
                 crowd.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +78,21 @@ def test_a_step_that_removes_its_own_folder_is_a_failed_candidate(
     result = make_engine().run(PairRequest(digits, make_profile(), make_recipe("eraser.erase")))
     assert [item.state for item in result.outcome.candidates] == ["failed"]
     assert result.outcome.candidates[0].why.startswith("crash: its process or its files were lost")
+
+
+def test_a_server_with_thousands_of_connections_can_follow_a_child(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1400
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"this machine allows {hard} open files, of which the test needs {wanted}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        arguments = {"path": str(tmp_path / "model.onnx"), "max_bytes": 1000}
+        with pytest.raises(InvalidModel):
+            run_child("facts", arguments, scratch_root=tmp_path, limits=ChildLimits(), cores=frozenset(os.sched_getaffinity(0)))
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
