@@ -111,8 +111,8 @@ def test_no_answer_changes_whatever_the_convolution(**form: Any) -> None:
     if folded is not model:
         onnx.checker.check_model(folded, full_check=True)
         before, after = (run_onnx(item, samples(model))[0] for item in (model, folded))
-        # The runtime rounds a value that lies between two steps one way or the other, by where it stands in a vector: seen once in
-        # 15,840 values of one of many hundred convolutions.
+        # The runtime rounds a value that lies between two steps one way or the other, by where it stands in a vector: seen once
+        # in 15,840 values of one of many hundred convolutions.
         steps = np.abs(after - before) / 0.4
         assert steps.max(initial=0.0) < 1.01
         assert (steps > 0.01).mean() < 1e-3
