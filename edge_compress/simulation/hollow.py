@@ -91,7 +91,7 @@ class Hollow:
         self._updated, self._sequence, self._count = False, 0, 0
         self._buckets, self._seconds = [0] * (len(LATENCY_BOUNDS) + 1), 0.0
         self._work: asyncio.Task[None] | None = None
-        self._writing = asyncio.Lock()
+        self._outbox: asyncio.Queue[agents_pb2.AgentMessage] = asyncio.Queue()
 
     async def run(self) -> None:
         """Connect, and again with growing pauses whenever the session ends."""
@@ -118,6 +118,8 @@ class Hollow:
                 return False
             self._tally.connected += 1
             self._tally.sessions += 1
+            self._outbox = asyncio.Queue()
+            writing = asyncio.create_task(self._write(call, self._outbox))
             beating = asyncio.create_task(self._beat(call, answer.welcome))
             try:
                 while (message := await call.read()) is not grpc.aio.EOF:
@@ -125,10 +127,10 @@ class Hollow:
                         self._take(message.assignment, call, channel)
             finally:
                 self._tally.connected -= 1
-                for task in (beating, self._work):
-                    if task is not None:
-                        task.cancel()
-                await asyncio.gather(*(task for task in (beating, self._work) if task), return_exceptions=True)
+                tasks = [task for task in (beating, self._work, writing) if task is not None]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 call.cancel()
             return True
 
@@ -233,8 +235,12 @@ class Hollow:
         await self._say(call, agents_pb2.AgentMessage(move=move))
 
     async def _say(self, call: Any, message: agents_pb2.AgentMessage) -> None:
-        async with self._writing:
-            await call.write(message)
+        self._outbox.put_nowait(message)
+
+    async def _write(self, call: Any, outbox: asyncio.Queue[agents_pb2.AgentMessage]) -> None:
+        """The one writer: were a write cancelled with the update that it is about, the whole call would be."""
+        while True:
+            await call.write(await outbox.get())
 
     async def _fetch(self, channel: Any, sha256: str) -> None:
         """Download for real, and hold it against its digest; the bytes are thrown away."""
