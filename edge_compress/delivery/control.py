@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 
 from edge_compress.delivery.moving import Mover
-from edge_compress.delivery.world import StoredRollout
+from edge_compress.delivery.world import StoredRollout, stored_rollout
 from edge_compress.domain.command import Command, commanded
-from edge_compress.domain.rollout import RolloutSpec, RolloutStatus
 from edge_compress.domain.schema import decode
 from edge_compress.domain.spec import DeploymentSpec
 from edge_compress.errors import Conflict, NotFound
@@ -52,4 +51,4 @@ class RolloutControl:
                 record = self._store.get("Rollout", f"{name}-{deployment.generation}")
             except NotFound:
                 raise NotFound("Rollout", name) from None
-        return StoredRollout(record, decode(RolloutSpec, record.spec, "spec"), decode(RolloutStatus, record.status, "status"))
+        return stored_rollout(record)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from edge_compress.delivery.comparison import MOST_CONTROLS, Comparison, Rows
+from edge_compress.delivery.comparison import Comparison
 from edge_compress.delivery.devices import Device
 from edge_compress.delivery.world import StoredRollout
 from edge_compress.domain.gates import Finding, judged
 from edge_compress.domain.rollout import Member, RolloutState
 from edge_compress.domain.session import Assignment
 from edge_compress.domain.spec import RolloutPolicy
-from edge_compress.store.interface import UsageKey
+from edge_compress.store.interface import UsageKey, UsageTotals
 
+MOST_CONTROLS = 200
+"""devices of a profile that are listened to as its control group"""
 Members = Mapping[str, tuple[Member, Assignment]]
+Rows = Callable[[str], Mapping[UsageKey, UsageTotals]]
+"""device -> its running totals"""
 
 
 class Gatekeeper:
@@ -52,16 +56,13 @@ class Gatekeeper:
         for device in sorted(devices, key=lambda item: item.name):
             if device.name not in members:
                 continue
-            profile, version = device.spec.profile, members[device.name][1].artifact.version
-
-            def old(key: UsageKey, version: str = version) -> bool:
-                return key.model == model and key.version != version
-
-            def new(key: UsageKey, version: str = version) -> bool:
-                return key.model == model and key.version == version
-
-            if device.name in exposed:
-                comparison.listen(self._rows, device.name, profile, new, canary=True)
-            elif controls[profile] < MOST_CONTROLS:
-                controls[profile] += 1
-                comparison.listen(self._rows, device.name, profile, old, canary=False)
+            profile, version, canary = device.spec.profile, members[device.name][1].artifact.version, device.name in exposed
+            controls[profile] += not canary
+            if not canary and controls[profile] > MOST_CONTROLS:
+                continue
+            rows = {
+                key: row
+                for key, row in self._rows(device.name).items()
+                if (key.profile, key.model) == (profile, model) and (key.version == version) == canary
+            }
+            comparison.listen(rows, device.name, profile, canary=canary)

@@ -34,7 +34,7 @@ from edge_compress.domain.job import JobStatus
 from edge_compress.domain.rollout import PENALISED, RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.session import Assignment
-from edge_compress.errors import Conflict, EdgeCompressError, Unsupported
+from edge_compress.errors import Conflict, EdgeCompressError
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Event, ResourceStore
 
@@ -203,8 +203,6 @@ class Reconciler:
         """Keep the trouble of one thing from the others, and have it tried again."""
         try:
             yield
-        except Unsupported as error:
-            _log.debug("%s is left alone: %s", what, error)
         except EdgeCompressError as error:
             self._troubled = True
             level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING

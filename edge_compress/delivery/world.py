@@ -80,7 +80,7 @@ def read_world(store: ResourceStore) -> World:
         models={r.name: (r, Model(_meta(r), decode(ModelSpec, r.spec))) for r in store.list("Model").records},
         recipes={r.name: (r, Recipe(_meta(r), decode(RecipeSpec, r.spec))) for r in store.list("Recipe").records},
         jobs={r.name: Job(decode(JobSpec, r.spec), decode(JobStatus, r.status)) for r in store.list("Job").records},
-        rollouts={r.name: _rollout(r) for r in store.list("Rollout").records},
+        rollouts={r.name: stored_rollout(r) for r in store.list("Rollout").records},
         artifacts={r.name: decode(Artifact, r.spec) for r in store.list("Artifact").records},
     )
 
@@ -90,7 +90,8 @@ def _deployment(record: Record) -> StoredDeployment:
     return StoredDeployment(record, value, decode(ResourceStatus, record.status))
 
 
-def _rollout(record: Record) -> StoredRollout:
+def stored_rollout(record: Record) -> StoredRollout:
+    """The rollout in a record. Raises InvalidSpec."""
     return StoredRollout(record, decode(RolloutSpec, record.spec), decode(RolloutStatus, record.status))
 
 
