@@ -63,16 +63,29 @@ def why(name: NameArgument, server: ServerOption = None, timeout: TimeoutOption 
     say("\n".join(explained(rollout, policy, devices, time.time())))
 
 
-@group.command()
-def pause(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    server: ServerOption = None,
-    timeout: TimeoutOption = None,
-    insecure: InsecureOption = False,
-) -> None:
-    """Let no further device have it; those that have it go on."""
-    _command(name, "pause", reason, server, timeout, insecure)
+def _command(name: str, command: str, reason: str, server: str | None, timeout: str | None, insecure: bool) -> None:
+    from edge_compress.cli.printing import say
+
+    with connected(server, timeout, insecure) as client:
+        say(headline(client.command_rollout(name.removeprefix("rollout/").removeprefix("deployment/"), command, reason)))
+
+
+def _steering(command: str, said: str) -> None:
+    """Register a verb that sends a command with a reason."""
+
+    def verb(
+        name: NameArgument,
+        reason: ReasonOption = "",
+        server: ServerOption = None,
+        timeout: TimeoutOption = None,
+        insecure: InsecureOption = False,
+    ) -> None:
+        _command(name, command, reason, server, timeout, insecure)
+
+    group.command(command, help=said)(verb)
+
+
+_steering("pause", "Let no further device have it; those that have it go on.")
 
 
 @group.command()
@@ -83,40 +96,9 @@ def resume(
     _command(name, "resume", "", server, timeout, insecure)
 
 
-@group.command()
-def promote(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    server: ServerOption = None,
-    timeout: TimeoutOption = None,
-    insecure: InsecureOption = False,
-) -> None:
-    """Begin the next step now, without soaking."""
-    _command(name, "promote", reason, server, timeout, insecure)
-
-
-@group.command()
-def abort(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    server: ServerOption = None,
-    timeout: TimeoutOption = None,
-    insecure: InsecureOption = False,
-) -> None:
-    """End it. Devices that have it go back to the last version that reached everybody."""
-    _command(name, "abort", reason, server, timeout, insecure)
-
-
-@group.command()
-def undo(
-    name: NameArgument,
-    reason: ReasonOption = "",
-    server: ServerOption = None,
-    timeout: TimeoutOption = None,
-    insecure: InsecureOption = False,
-) -> None:
-    """Send every device back to the last version before, also from a rollout that is completed."""
-    _command(name, "undo", reason, server, timeout, insecure)
+_steering("promote", "Begin the next step now, without soaking.")
+_steering("abort", "End it. Devices that have it go back to the last version that reached everybody.")
+_steering("undo", "Send every device back to the last version before, also from a rollout that is completed.")
 
 
 def found(client: Client, name: str) -> Stored:
@@ -145,7 +127,7 @@ def explained(rollout: Stored, policy: Any, devices: list[Stored], now: float) -
         counts = ", ".join(f"{count} {state}" for state, count in sorted(told.devices.items()))
         lines.append(f"  devices: {counts}")
     lines += [f"  gate {item.metric}: {item.verdict}, {item.message}" for item in told.gates]
-    late = {state for state in ("TimedOut",) if told.devices.get(state)}
+    late = bool(told.devices.get("TimedOut"))
     bad = [item for item in devices if item.status.state in ("RolledBack", "RollingBack") or (late and _is_busy(item))]
     if bad:
         rows = [(item.name, item.status.state, item.status.message or "said nothing more") for item in bad[:_MOST_DEVICES]]
@@ -192,10 +174,3 @@ def _policy(client: Client, rollout: Stored) -> Any:
     except NotFound:
         return None
     return spec.rollout
-
-
-def _command(name: str, command: str, reason: str, server: str | None, timeout: str | None, insecure: bool) -> None:
-    from edge_compress.cli.printing import say
-
-    with connected(server, timeout, insecure) as client:
-        say(headline(client.command_rollout(name.removeprefix("rollout/").removeprefix("deployment/"), command, reason)))
