@@ -120,11 +120,11 @@ class Hollow:
             self._tally.sessions += 1
             self._outbox = asyncio.Queue()
             writing = asyncio.create_task(self._write(call, self._outbox))
-            beating = asyncio.create_task(self._beat(call, answer.welcome))
+            beating = asyncio.create_task(self._beat(answer.welcome))
             try:
                 while (message := await call.read()) is not grpc.aio.EOF:
                     if message.HasField("assignment"):
-                        self._take(message.assignment, call, channel)
+                        self._take(message.assignment, channel)
             finally:
                 self._tally.connected -= 1
                 tasks = [task for task in (beating, self._work, writing) if task is not None]
@@ -146,7 +146,7 @@ class Hollow:
             state=self._state,
         )
 
-    async def _beat(self, call: Any, welcome: agents_pb2.Welcome) -> None:
+    async def _beat(self, welcome: agents_pb2.Welcome) -> None:
         """Heartbeats and reports, each device at times of its own."""
         beat = self._conduct.heartbeat or welcome.heartbeat_seconds
         report = self._conduct.report or welcome.report_seconds
@@ -156,13 +156,13 @@ class Hollow:
             now = asyncio.get_running_loop().time()
             if now >= next_beat:
                 next_beat = now + beat
-                await self._say(call, agents_pb2.AgentMessage(heartbeat=agents_pb2.Heartbeat(resident_bytes=1 << 20)))
+                self._say(agents_pb2.AgentMessage(heartbeat=agents_pb2.Heartbeat(resident_bytes=1 << 20)))
             if now >= next_report:
                 next_report = now + report
-                await self._report(call, report)
+                self._report(report)
             await asyncio.sleep(max(0.0, min(next_beat, next_report) - asyncio.get_running_loop().time()))
 
-    async def _report(self, call: Any, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         if not self._version:
             return
         made = max(1, round(self._conduct.rate * seconds))
@@ -187,10 +187,10 @@ class Hollow:
             duration_sum=self._seconds,
             energy=energy,
         )
-        await self._say(call, agents_pb2.AgentMessage(reports=agents_pb2.ReportBatch(sequence=self._sequence, reports=[usage])))
+        self._say(agents_pb2.AgentMessage(reports=agents_pb2.ReportBatch(sequence=self._sequence, reports=[usage])))
         self._tally.reports += 1
 
-    def _take(self, assignment: agents_pb2.Assignment, call: Any, channel: Any) -> None:
+    def _take(self, assignment: agents_pb2.Assignment, channel: Any) -> None:
         if assignment.id == self._assignment and self._state in ("Committed", "RolledBack"):
             return
         if self._work is not None:
@@ -198,25 +198,25 @@ class Hollow:
         self._tally.assigned += 1
         self._tally.last_assigned = time.time()
         self._tally.first_assigned = self._tally.first_assigned or self._tally.last_assigned
-        self._work = asyncio.create_task(self._install(assignment, call, channel))
+        self._work = asyncio.create_task(self._install(assignment, channel))
         self._work.add_done_callback(self._ended)
 
     def _ended(self, work: asyncio.Task[None]) -> None:
         self._tally.broken += not work.cancelled() and work.exception() is not None
 
-    async def _install(self, assignment: agents_pb2.Assignment, call: Any, channel: Any) -> None:
+    async def _install(self, assignment: agents_pb2.Assignment, channel: Any) -> None:
         spec, update = assignment.spec, bool(self._current) and assignment.spec.sha256 != self._current
         if update and self._falls_silent:
             await asyncio.Event().wait()
         for state in _STEPS:
-            await self._move(call, assignment.id, state)
+            self._move(assignment.id, state)
             if state == "Fetching" and self._conduct.download and spec.sha256 not in (self._current, self._old[0]):
                 await self._fetch(channel, spec.sha256)
             if state == "Probing":
                 await asyncio.sleep(self._chance.uniform(0.5, 1.5) * self._conduct.install)
         if update and self._fails and spec.sha256 != self._old[0]:
-            await self._move(call, assignment.id, "RollingBack", "made to fail")
-            await self._move(call, assignment.id, "RolledBack", "made to fail", self._current)
+            self._move(assignment.id, "RollingBack", "made to fail")
+            self._move(assignment.id, "RolledBack", "made to fail", self._current)
             return
         if spec.sha256 != self._current:
             self._updated = update and spec.sha256 != self._old[0]
@@ -224,17 +224,17 @@ class Hollow:
             self._current, self._model, self._version = spec.sha256, spec.model, spec.version
             self._count, self._seconds, self._buckets = 0, 0.0, [0] * (len(LATENCY_BOUNDS) + 1)
             self._boot = f"{self._chance.getrandbits(64):016x}"
-        await self._move(call, assignment.id, "Committed", "", self._current)
+        self._move(assignment.id, "Committed", "", self._current)
 
-    async def _move(self, call: Any, assignment: str, state: str, message: str = "", current: str = "") -> None:
+    def _move(self, assignment: str, state: str, message: str = "", current: str = "") -> None:
         if self._state:
             self._tally.states[self._state] -= 1
         self._assignment, self._state = assignment, state
         self._tally.states[state] += 1
         move = agents_pb2.Move(assignment=assignment, state=state, message=message, current_sha256=current)
-        await self._say(call, agents_pb2.AgentMessage(move=move))
+        self._say(agents_pb2.AgentMessage(move=move))
 
-    async def _say(self, call: Any, message: agents_pb2.AgentMessage) -> None:
+    def _say(self, message: agents_pb2.AgentMessage) -> None:
         self._outbox.put_nowait(message)
 
     async def _write(self, call: Any, outbox: asyncio.Queue[agents_pb2.AgentMessage]) -> None:
