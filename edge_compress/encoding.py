@@ -34,16 +34,16 @@ _WORTH_MORE = 0.85
 """share that the quick level must shrink a chunk to for a slow one to be tried: float weights gain a tenth of a per cent by it"""
 _SLOW: dict[int, int] = {zstd.CompressionParameter.compression_level: 16, zstd.CompressionParameter.min_match: 7}
 """for weights in few bits: shorter matches are chance there and cost more than the bytes themselves (6% of an int8 model)"""
-
-
 _TINY, _GOOD = 0.02, 0.7
 """shares of a chunk: smaller than these, other forms are not tried, each of which takes time"""
 _AROUND = 256 * 1024
 """bytes of the base on either side of a chunk's place that its dictionary takes in"""
 _WINDOW_BYTES = 1 << 16
 _PATCH = struct.Struct("<QI")
-
-
+_LEAST_STRETCH = 8
+"""bytes that zstd takes for a dictionary, at least"""
+_HEADS = 1 << 18
+"""bytes that the segments of a chunk may take in front of it"""
 _FAR: dict[int, int] = {zstd.CompressionParameter.compression_level: _LEVEL, zstd.CompressionParameter.window_log: 22}
 """a window that holds a chunk and its dictionary"""
 
@@ -77,12 +77,6 @@ class Source:
     def read_base(self, start: int, length: int) -> bytes:
         """Some bytes of the base, or fewer at its end."""
         return b"" if self.base is None else bytes(self.base[start : start + length])
-
-
-def pack(chunk: bytes) -> tuple[bytes, bool]:
-    """The bytes to send for ``chunk``, and whether they are a zstd frame."""
-    packed = _squeezed(chunk)
-    return (packed, True) if len(packed) < len(chunk) else (chunk, False)
 
 
 def packed(source: Source, start: int, end: int, forms: frozenset[Form] = frozenset(Form)) -> tuple[bytes, Form]:
@@ -173,10 +167,6 @@ class OnDisk:
         return data
 
 
-_HEADS = 1 << 18
-"""bytes that the segments of a chunk may take in front of it"""
-
-
 def _squeezed(data: bytes) -> bytes:
     packed = zstd.compress(data, level=_LEVEL)
     if len(packed) <= _WORTH_MORE * len(data):
@@ -191,10 +181,6 @@ def _patched(chunk: bytes, source: Source, start: int, end: int) -> bytes:
         return chunk
     frame = zstd.compress(chunk, options=_FAR, zstd_dict=zstd.ZstdDict(stretch, is_raw=True).as_prefix)
     return _PATCH.pack(first, len(stretch)) + frame
-
-
-_LEAST_STRETCH = 8
-"""bytes that zstd takes for a dictionary, at least"""
 
 
 def _unpatched(data: bytes, base: segments.Base | None, limit: int) -> bytes:

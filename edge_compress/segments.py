@@ -36,7 +36,9 @@ def cut(start: int, end: int, stored: Sequence[Stored], bases: dict[str, int]) -
     segments: list[Segment] = []
     at = start
     for one in stored:
-        if one.end <= at or one.start >= end:
+        if one.start >= end:
+            break
+        if one.end <= at:
             continue
         if one.start > at:
             segments.append(Segment(one.start - at))

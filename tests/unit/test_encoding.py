@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from edge_compress.demo import data as demo_data
-from edge_compress.encoding import CHUNK_BYTES, Form, OnDisk, Source, chunks, pack, packed, packed_bytes, unpack, unpacked
+from edge_compress.encoding import CHUNK_BYTES, Form, OnDisk, Source, chunks, packed, packed_bytes, unpack, unpacked
+from tests.unit.packing import pack
 
 try:
     from compression import zstd

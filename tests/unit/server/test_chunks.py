@@ -11,6 +11,7 @@ from edge_compress.api.v1 import artifacts_pb2
 from edge_compress.encoding import Form
 from edge_compress.errors import InvalidInput
 from edge_compress.server.chunks import LARGEST_CHUNK, Chunk, PackedChunks, serialize, unpack
+from tests.unit.packing import pack
 
 
 @given(offset=st.integers(0, 2**63 - 1), data=st.binary(max_size=70_000), form=st.sampled_from(Form))
@@ -22,13 +23,13 @@ def test_hand_codec_is_wire_compatible_with_the_generated_one(offset, data, form
 
 @given(data=st.binary(max_size=5000))
 def test_what_was_packed_unpacks(data):
-    packed, is_frame = encoding.pack(data)
+    packed, is_frame = pack(data)
     code = artifacts_pb2.ENCODING_ZSTD if is_frame else artifacts_pb2.ENCODING_IDENTITY
     assert unpack(artifacts_pb2.Chunk(data=packed, encoding=code)) == data
 
 
 def test_a_bomb_is_refused_without_being_unpacked_whole():
-    bomb, _ = encoding.pack(bytes(200 * LARGEST_CHUNK))
+    bomb, _ = pack(bytes(200 * LARGEST_CHUNK))
     assert len(bomb) < LARGEST_CHUNK
     with pytest.raises(InvalidInput, match=r"chunk\.data"):
         unpack(artifacts_pb2.Chunk(data=bomb, encoding=artifacts_pb2.ENCODING_ZSTD))

@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from edge_compress import encoding
 from edge_compress.api.v1 import artifacts_pb2 as pb
 from edge_compress.errors import Conflict, Corrupt, InvalidInput, TooLarge
 from edge_compress.server.refusals import OutOfStep, Silent
 from edge_compress.server.uploads import Uploads
+from tests.unit.packing import pack
 
 DATA = os.urandom(300_000)
 SIZE = len(DATA)
@@ -71,7 +71,7 @@ async def test_what_arrived_before_a_cut_stays(uploads):
 async def test_packed_chunks_are_unpacked(uploads, store):
     data = b"abc" * 50_000
     sha256 = hashlib.sha256(data).hexdigest()
-    packed, _ = encoding.pack(data)
+    packed, _ = pack(data)
     assert (await uploads.receive(sent(header(sha256, len(data)), chunk(0, packed, pb.ENCODING_ZSTD)))).complete
     assert store.blobs.path(sha256).read_bytes() == data
 
