@@ -7,46 +7,18 @@ for each agent, processor time at rest, how fast an assignment reaches all, and 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.integration.real_fleet import Fleet
+from tests.integration.real_fleet import Crowd, Fleet
 
 _PATIENCE_SECONDS = 300.0
 _RESTING_SECONDS = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 GOALS = {"memory": 50.0, "cores": 1.0, "fan-out": 3.0}
-
-
-class Crowd:
-    """``edge-compress simulate``; ``last`` is what it told last."""
-
-    def __init__(self, fleet: Fleet, agents: int, processes: int) -> None:
-        self._log = fleet.folder / "crowd.log"
-        command = [sys.executable, "-m", "edge_compress", "simulate", "--profile", "cam", "--agents", str(agents), "--json"]
-        more = ["--processes", str(processes), "--no-download", "--heartbeat", "30s", "--report", f"{max(1, agents // 100)}s"]
-        more += ["--ramp", f"{agents // 400}s"]
-        with self._log.open("wb") as out:
-            environment = {**os.environ, "EDGE_COMPRESS_SERVER": fleet.server.address}
-            self._process = subprocess.Popen([*command, *more], stdout=out, stderr=out, env=environment)
-
-    def last(self) -> Any:
-        """The newest tally."""
-        lines = self._log.read_text().splitlines()
-        if self._process.poll() is not None:
-            raise SystemExit(f"the crowd ended: {lines[-1:]}")
-        return json.loads(lines[-1]) if lines else {"connected": 0, "states": {}, "assigned": 0}
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait(60)
 
 
 def until(what: str, condition: Any) -> float:
@@ -89,7 +61,8 @@ def main() -> None:
         try:
             fleet.declare()
             empty = resident_kib(fleet.server.pid)
-            crowd = Crowd(fleet, agents, arguments.processes)
+            more = ("--no-download", "--heartbeat", "30s", "--report", f"{max(1, agents // 100)}s", "--ramp", f"{agents // 400}s")
+            crowd = Crowd(fleet, "--agents", str(agents), "--processes", str(arguments.processes), *more)
             joined = until("all connected", lambda: crowd.last()["connected"] == agents)
             print(f"{agents:,} agents in {arguments.processes} processes joined in {joined:.0f} s", flush=True)
             time.sleep(5)

@@ -61,8 +61,17 @@ def compressed(
 ) -> dict[str, Made]:
     """Wish name -> artifact. One run for all wishes; ``budget`` as the command takes it. Raises ProductFailed."""
     declare(case, folder, wishes, dot_product=dot_product, training=training)
-    command = [sys.executable, "-m", "edge_compress", "compress", "-f", "fleet.yaml", "--out", "out", "--json"]
     started = time.perf_counter()
+    told = run_compress(folder, budget)
+    seconds = time.perf_counter() - started
+    (folder / "report.json").write_text(told)
+    profiles = json.loads(told)["models"][model_name(case)]["profiles"]
+    return {wish.name: made(wish, profiles[wish.name], folder / "out", seconds) for wish in wishes}
+
+
+def run_compress(folder: Path, budget: str | None) -> str:
+    """What ``edge-compress compress --json`` says of the fleet file in a folder. Raises ProductFailed."""
+    command = [sys.executable, "-m", "edge_compress", "compress", "-f", "fleet.yaml", "--out", "out", "--json"]
     done = subprocess.run(
         command + ([] if budget is None else ["--budget", budget]),
         cwd=folder,
@@ -71,12 +80,9 @@ def compressed(
         text=True,
         check=False,
     )
-    seconds = time.perf_counter() - started
     if done.returncode not in (0, INFEASIBLE):
         raise ProductFailed((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
-    (folder / "report.json").write_text(done.stdout)
-    profiles = json.loads(done.stdout)["models"][model_name(case)]["profiles"]
-    return {wish.name: made(wish, profiles[wish.name], folder / "out", seconds) for wish in wishes}
+    return done.stdout
 
 
 def declare(case: Case, folder: Path, wishes: Sequence[Wish], *, dot_product: bool, training: bool) -> None:

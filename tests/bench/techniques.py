@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import Any
 from tests.bench import zoo
 from tests.bench.cases import ROOT, Case, shared
 from tests.bench.compress import File, judged, processor
-from tests.bench.product import INFEASIBLE, INT8, Wish, declare, document, made, model_name
+from tests.bench.product import INT8, Wish, declare, document, made, model_name, run_compress
 from tests.bench.table import lines
 
 Step = tuple[str, Mapping[str, Any]]
@@ -63,7 +60,7 @@ ON_MATRICES: Mapping[str, Sequence[Step]] = {
 
 
 def tried(case: Case, techniques: Mapping[str, Sequence[Step]], *, dot_product: bool, budget: str) -> list[File]:
-    """The original and what each technique made of it. Raises RuntimeError where the command failed."""
+    """The original and what each technique made of it. Raises ProductFailed."""
     kept = ROOT / "build" / "techniques" / case.name
     kept.mkdir(parents=True, exist_ok=True)
     profiles = [Wish(name, INT8, "size") for name in techniques]
@@ -71,18 +68,9 @@ def tried(case: Case, techniques: Mapping[str, Sequence[Step]], *, dot_product: 
         folder = Path(scratch)
         declare(case, folder, profiles, dot_product=dot_product, training=True)
         _prescribe(folder / "fleet.yaml", techniques)
-        done = subprocess.run(
-            [sys.executable, "-m", "edge_compress", "compress", "-f", "fleet.yaml", "--out", "out", "--json", "--budget", budget],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode not in (0, INFEASIBLE):
-            raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
-        (kept / "report.json").write_text(done.stdout)
-        entries = json.loads(done.stdout)["models"][model_name(case)]["profiles"]
+        told = run_compress(folder, budget)
+        (kept / "report.json").write_text(told)
+        entries = json.loads(told)["models"][model_name(case)]["profiles"]
         files = [File("float", case.path)]
         for profile in profiles:
             result = made(profile, entries[profile.name], folder / "out", entries[profile.name]["seconds"])
@@ -90,8 +78,8 @@ def tried(case: Case, techniques: Mapping[str, Sequence[Step]], *, dot_product: 
             if result.file is not None:
                 path = kept / f"{profile.name}.onnx"
                 path.write_bytes(result.file.read_bytes())
-            told = [item["why"] for item in entries[profile.name]["candidates"] if item.get("why")]
-            why = "" if path else "; ".join(told) or result.verdict
+            whys = [item["why"] for item in entries[profile.name]["candidates"] if item.get("why")]
+            why = "" if path else "; ".join(whys) or result.verdict
             files.append(File(profile.name, path, result.seconds, why, result.recipe, ours=True))
         return files
 
@@ -118,9 +106,9 @@ def main() -> None:
     arguments = parser.parse_args()
     name, features = processor()
     print(f"{name}: {' '.join(sorted(features))}; one thread; what is allowed to drop: anything", flush=True)
-    images = [case for case in shared() if "resnet8" in case.name]
+    images = (case for case in shared() if "resnet8" in case.name)
     matrices = zoo.cases("transformer") if arguments.only in "transformer" else iter(())
-    for cases, techniques in ((iter(images), ON_IMAGES), (matrices, ON_MATRICES)):
+    for cases, techniques in ((images, ON_IMAGES), (matrices, ON_MATRICES)):
         for case in cases:
             if arguments.only in case.name:
                 dot_product = "avx512_vnni" in features or "avx_vnni" in features

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_compress.demo import story
+from tests.processes import parents
 
 pytestmark = pytest.mark.timeout(600)
 PROFILES = ("hub", "cam", "meter", "pendant")
@@ -35,19 +36,6 @@ def demo(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
-
-
-def parents():
-    """Process id -> parent's id, of everything that runs and is no zombie."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if state != "Z":
-            found[int(entry.name)] = int(parent)
-    return found
 
 
 def descendants(pid):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.processes import parents
 from tests.unit.cli.digits_fleet import DIGITS
 from tests.unit.cli.server_process import ServerProcess
 
@@ -118,12 +118,28 @@ def until(condition: Callable[[], Any]) -> Any:
     return value
 
 
-def children_of(pid: int) -> list[str]:
+def children_of(pid: int) -> list[int]:
     """Process ids of the children of a process."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parent = re.search(r"^PPid:\t(\d+)$", (process / "status").read_text(), re.M)
-            if parent and int(parent[1]) == pid:
-                found.append(process.name)
-    return found
+    return [child for child, parent in parents().items() if parent == pid]
+
+
+class Crowd:
+    """``edge-compress simulate`` in a process of its own; ``last`` is what it told last."""
+
+    def __init__(self, fleet: Fleet, *options: str) -> None:
+        self.log = fleet.folder / "crowd.log"
+        command = [sys.executable, "-m", "edge_compress", "simulate", "--profile", "cam", "--json", *options]
+        with self.log.open("wb") as out:
+            environment = {**os.environ, "EDGE_COMPRESS_SERVER": fleet.server.address}
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+
+    def last(self) -> Any:
+        lines = self.log.read_text().splitlines()
+        assert self.process.poll() is None, lines
+        return json.loads(lines[-1]) if lines else {"connected": 0, "states": {}, "assigned": 0}
+
+    def stop(self) -> None:
+        children = set(children_of(self.process.pid))
+        self.process.terminate()
+        self.process.wait(60)
+        until(lambda: not children & set(parents()))

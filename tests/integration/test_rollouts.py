@@ -166,7 +166,7 @@ def test_applications_are_answered_through_a_swap_and_the_death_of_the_model_pro
             try:
                 fleet.apply("prune.magnitude", "{min_executed: 1}", "{ratio: 0.01}")
                 until(lambda: fleet.rollout("digits-2")["state"] == "Completed")
-                (pid,) = [int(found) for found in children_of(fleet.agents["cam-1"].pid)]
+                (pid,) = children_of(fleet.agents["cam-1"].pid)
                 os.kill(pid, signal.SIGKILL)
                 answered = len(versions)
                 until(lambda: len(versions) > answered + 20 or asking.done())

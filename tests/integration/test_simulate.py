@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.real_fleet import Fleet, children_of, until
+from tests.integration.real_fleet import Crowd, Fleet, until
 
 
 @pytest.fixture
@@ -23,28 +19,6 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield made
     finally:
         made.stop()
-
-
-class Crowd:
-    """``edge-compress simulate`` in a process of its own; ``last`` is what it told last."""
-
-    def __init__(self, fleet: Fleet, *options: str) -> None:
-        self.log = fleet.folder / "crowd.log"
-        command = [sys.executable, "-m", "edge_compress", "simulate", "--profile", "cam", "--json", *options]
-        with self.log.open("wb") as out:
-            environment = {**os.environ, "EDGE_COMPRESS_SERVER": fleet.server.address}
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
-
-    def last(self) -> Any:
-        lines = self.log.read_text().splitlines()
-        assert self.process.poll() is None, lines
-        return json.loads(lines[-1]) if lines else {"connected": 0, "states": {}}
-
-    def stop(self) -> None:
-        children = children_of(self.process.pid)
-        self.process.terminate()
-        self.process.wait(30)
-        until(lambda: not any((Path("/proc") / child / "stat").exists() for child in children))
 
 
 def test_a_bad_update_reaches_one_steps_devices_and_a_good_one_all(fleet: Fleet) -> None:
