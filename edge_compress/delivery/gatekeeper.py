@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from edge_compress.delivery.comparison import Comparison
 from edge_compress.delivery.devices import Device
 from edge_compress.delivery.world import StoredRollout
-from edge_compress.domain.gates import Finding, judged
+from edge_compress.domain.gates import Finding, Verdict, Window, judged
 from edge_compress.domain.rollout import Member, RolloutState
 from edge_compress.domain.session import Assignment
-from edge_compress.domain.spec import RolloutPolicy
+from edge_compress.domain.spec import Gate, RolloutPolicy
+from edge_compress.errors import InvalidSpec
+from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import UsageKey, UsageTotals
 
+_log = logging.getLogger(__name__)
 MOST_CONTROLS = 200
 """devices of a profile that are listened to as its control group"""
 Members = Mapping[str, tuple[Member, Assignment]]
@@ -24,8 +28,8 @@ Rows = Callable[[str], Mapping[UsageKey, UsageTotals]]
 class Gatekeeper:
     """Keeps one comparison for each rollout, of its current step. Call it from one thread at a time."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, registry: Registry) -> None:
+        self._rows, self._registry = rows, registry
         self._comparisons: dict[str, tuple[object, Comparison]] = {}
 
     def findings(
@@ -42,7 +46,17 @@ class Gatekeeper:
         comparison = self._comparison(name, (rollout.record.uid, status.step, status.step_started_at))
         self._listen(comparison, rollout, members, devices)
         pairs = comparison.pairs()
-        return tuple(judged(gate, pairs) for gate in policy.gates)
+        return tuple(judged(gate, pairs, self._judge) for gate in policy.gates)
+
+    def _judge(self, gate: Gate, canary: Window, control: Window) -> Finding:
+        """What the metric says; one that is gone or breaks leaves the question open, which holds the rollout."""
+        try:
+            return self._registry.gate_metric(gate.metric).judge(gate, canary, control)
+        except InvalidSpec:
+            return Finding(gate.metric, Verdict.INCONCLUSIVE, "no plugin offers this metric any more")
+        except Exception as error:  # a plugin may raise anything
+            _log.warning("gate metric %s broke: %s: %s", gate.metric, type(error).__name__, error)
+            return Finding(gate.metric, Verdict.INCONCLUSIVE, f"the metric broke: {type(error).__name__}: {error}")
 
     def _comparison(self, name: str, step: object) -> Comparison:
         known = self._comparisons.get(name)

@@ -68,7 +68,7 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._fleet, self._settings, self._clock = store, fleet, settings, clock
-        self._keys, self._mover, self._gatekeeper = Keys(key), Mover(store, registry), Gatekeeper(fleet.usage_rows)
+        self._keys, self._mover, self._gatekeeper = Keys(key), Mover(store, registry), Gatekeeper(fleet.usage_rows, registry)
         self._began = clock()
         self._wake = asyncio.Event()
         self._under_way = False

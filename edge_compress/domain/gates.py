@@ -2,7 +2,8 @@
 
 Tests are sequential: their error holds however often they are asked, unlike that of two means that are compared again and again.
 Shares use the mixture martingale of Robbins 1970 (beta-binomial), means the asymptotic confidence sequence of Waudby-Smith et al.
-2021 (arXiv:2103.06476). Who is in which group and what they did is ``delivery.comparison``'s business.
+2021 (arXiv:2103.06476). What a gate compares is its metric's business, a plugin; who is in which group and what they did is
+``delivery.comparison``'s.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_compress.domain.histogram import quantile
 from edge_compress.domain.session import LATENCY_BOUNDS
 from edge_compress.domain.spec import Gate
 
@@ -20,14 +20,8 @@ ALPHA = 0.05
 """chance that a gate is ever wrong in one direction, split over the two groups"""
 FEWEST_REPORTS = 10
 """of each group, before means say anything"""
-_ALIKE = 4
-"""inferences that follow each other take about as long: so many count as one"""
 _BEST_AT = 50
 """reports for which the bounds of means are tightest"""
-_SMALL = 0.01
-"""difference of two error ratios that does not matter"""
-_TAIL = 0.05
-"""share of the inferences beyond the 95th percentile"""
 
 
 class Verdict(enum.StrEnum):
@@ -90,69 +84,23 @@ class Window:
     sources: frozenset[str] = frozenset()
 
 
+Judge = Callable[[Gate, Window, Window], Finding]
+"""(gate, canary, control) -> what it finds"""
+
+
 def overall(findings: Iterable[Finding]) -> Verdict:
     """The worst of them; Pass for none."""
     verdicts = {item.verdict for item in findings}
     return next((item for item in (Verdict.FAIL, Verdict.INCONCLUSIVE) if item in verdicts), Verdict.PASS)
 
 
-def judged(gate: Gate, pairs: Mapping[str, tuple[Window, Window]]) -> Finding:
+def judged(gate: Gate, pairs: Mapping[str, tuple[Window, Window]], judge: Judge) -> Finding:
     """One gate over every profile, (canary, control) of each; the worst profile speaks."""
     if not pairs:
         return Finding(gate.metric, Verdict.INCONCLUSIVE, "no canary has a control group of its profile")
-    found = [_in_words(profile, JUDGES[gate.metric](gate, *pair)) for profile, pair in sorted(pairs.items())]
+    found = [_in_words(profile, judge(gate, *pair)) for profile, pair in sorted(pairs.items())]
     order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
     return min(found, key=lambda item: order.index(Verdict(item.verdict)))
-
-
-def _latency(gate: Gate, canary: Window, control: Window) -> Finding:
-    """The share of inferences that take longer than the control's p95 and the increase must not be over 5%. Histograms count in
-    buckets half as wide again as the one before, so that the mean must keep the increase, too."""
-    mine, theirs = (quantile(LATENCY_BOUNDS, item.counts, 1 - _TAIL) for item in (canary, control))
-    if mine is None or theirs is None:
-        return Finding(gate.metric, Verdict.INCONCLUSIVE, _few(canary, control))
-    limit = theirs * (1 + gate.max_increase)
-    low, high = share_bounds(round(_beyond(canary.counts, limit)) // _ALIKE, sum(canary.counts) // _ALIKE, ALPHA / 2)
-    # The limit comes from the control, of which not much more may be known than of the canary.
-    _, theirs_beyond = share_bounds(round(_beyond(control.counts, limit)) // _ALIKE, sum(control.counts) // _ALIKE, ALPHA / 2)
-    fails = low > max(_TAIL, theirs_beyond) and control.seconds.count >= FEWEST_REPORTS
-    tail = Verdict.FAIL if fails else Verdict.PASS if high <= _TAIL else Verdict.INCONCLUSIVE
-    mean = _means(canary.seconds, control.seconds, gate.max_increase)
-    said = f"p95 {_ms(mine)} against {_ms(theirs)}, mean {_ms(canary.seconds.mean)} against {_ms(control.seconds.mean)}"
-    return Finding(gate.metric, _worse(tail, mean), f"{said}; {_counts(canary, control)}", mine, theirs)
-
-
-def _energy(gate: Gate, canary: Window, control: Window) -> Finding:
-    """Means, report by report."""
-    estimated = "estimate" in canary.sources | control.sources
-    if gate.require == "measured" and estimated:
-        return Finding(gate.metric, Verdict.INCONCLUSIVE, "measured energy is required, and there are only estimates")
-    if not canary.joules.count or not control.joules.count:
-        return Finding(gate.metric, Verdict.INCONCLUSIVE, "no energy was reported by both groups")
-    mine, theirs = canary.joules.mean, control.joules.mean
-    said = f"{1000 * mine:.3g} mJ against {1000 * theirs:.3g} mJ an inference{' (estimates)' if estimated else ''}"
-    verdict = _means(canary.joules, control.joules, gate.max_increase)
-    return Finding(gate.metric, verdict, f"{said}; {canary.joules.count} and {control.joules.count} reports", mine, theirs)
-
-
-def _errors(gate: Gate, canary: Window, control: Window) -> Finding:
-    """Shares of inferences that failed; a difference of one in a hundred does not matter."""
-    if not canary.inferences or not control.inferences:
-        return Finding(gate.metric, Verdict.INCONCLUSIVE, _few(canary, control))
-    mine, theirs = canary.errors / canary.inferences, control.errors / control.inferences
-    low, high = share_bounds(canary.errors, canary.inferences, ALPHA / 2)
-    least, most = share_bounds(control.errors, control.inferences, ALPHA / 2)
-    more = 1 + gate.max_increase
-    verdict = Verdict.FAIL if low > more * most else Verdict.INCONCLUSIVE
-    verdict = Verdict.PASS if high <= more * least + _SMALL else verdict
-    return Finding(gate.metric, verdict, f"{mine:.2%} failed against {theirs:.2%}; {_counts(canary, control)}", mine, theirs)
-
-
-JUDGES: Mapping[str, Callable[[Gate, Window, Window], Finding]] = {
-    "latency_p95": _latency,
-    "energy_per_inference": _energy,
-    "error_ratio": _errors,
-}
 
 
 def share_bounds(hits: int, of: int, alpha: float) -> tuple[float, float]:
@@ -179,7 +127,8 @@ def _edge(inside: float, outside: float, doubted: Callable[[float], bool]) -> fl
     return outside
 
 
-def _means(canary: Series, control: Series, increase: float) -> Verdict:
+def means(canary: Series, control: Series, increase: float) -> Verdict:
+    """Whether the mean of one is over that of the other and the increase, for sure, certainly not, or nobody knows."""
     mine, theirs = canary.bounds(ALPHA / 2), control.bounds(ALPHA / 2)
     if mine is None or theirs is None:
         return Verdict.INCONCLUSIVE
@@ -189,12 +138,8 @@ def _means(canary: Series, control: Series, increase: float) -> Verdict:
     return Verdict.PASS if mine[1] <= more * theirs[0] else Verdict.INCONCLUSIVE
 
 
-def _worse(one: Verdict, other: Verdict) -> Verdict:
-    return next(item for item in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if item in (one, other))
-
-
-def _beyond(counts: Sequence[int], limit: float) -> float:
-    """How many take longer than ``limit`` seconds, interpolated within its bucket."""
+def beyond(counts: Sequence[int], limit: float) -> float:
+    """How many inferences take longer than ``limit`` seconds, interpolated within its bucket; ``counts`` as in Window."""
     edges = (0.0, *LATENCY_BOUNDS, math.inf)
     total = 0.0
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
@@ -205,15 +150,3 @@ def _beyond(counts: Sequence[int], limit: float) -> float:
 
 def _in_words(profile: str, finding: Finding) -> Finding:
     return Finding(finding.metric, finding.verdict, f"{profile}: {finding.message}", finding.canary, finding.control)
-
-
-def _few(canary: Window, control: Window) -> str:
-    return f"too little is known: {_counts(canary, control)}"
-
-
-def _counts(canary: Window, control: Window) -> str:
-    return f"{canary.inferences:,} and {control.inferences:,} inferences"
-
-
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"

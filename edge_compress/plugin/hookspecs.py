@@ -8,6 +8,7 @@ import pluggy
 
 from edge_compress.domain.artifact import Artifact
 from edge_compress.plugin.architecture import Architecture
+from edge_compress.plugin.gate import GateMetric
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import Strategy
 from edge_compress.plugin.target import Target
@@ -35,6 +36,11 @@ def edge_compress_register_quality_metrics() -> Sequence[QualityMetric]:  # type
 @hookspec
 def edge_compress_register_architectures() -> Sequence[Architecture]:  # type: ignore[empty-body]  # a spec has no body
     """Compact architectures this plugin adds, as instances: students for ``distil.student``."""
+
+
+@hookspec
+def edge_compress_register_gate_metrics() -> Sequence[GateMetric]:  # type: ignore[empty-body]  # a spec has no body
+    """Gate metrics this plugin adds, as instances: what a rollout's ``gates`` may compare."""
 
 
 @hookspec

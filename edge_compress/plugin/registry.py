@@ -21,18 +21,20 @@ from edge_compress.domain.schema import unknown_name
 from edge_compress.errors import NotFound, PluginError
 from edge_compress.plugin import hookspecs
 from edge_compress.plugin.architecture import Architecture
+from edge_compress.plugin.gate import GateMetric
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import STAGES, Strategy
 from edge_compress.plugin.target import Target
 
 GROUP = "edge_compress"
-_LISTS = {
-    "strategy": "strategies",
-    "target": "targets",
-    "quality metric": "quality_metrics",
-    "architecture": "architectures",
+_KINDS: dict[str, tuple[str, type[Any]]] = {
+    "strategy": ("strategies", Strategy),
+    "target": ("targets", Target),
+    "quality metric": ("quality_metrics", QualityMetric),
+    "architecture": ("architectures", Architecture),
+    "gate metric": ("gate_metrics", GateMetric),
 }
-"""kind -> the attribute that lists it"""
+"""kind -> the attribute that lists it, which is also the end of its hook's name, and its class"""
 
 
 @dataclass
@@ -46,6 +48,7 @@ class PluginRecord:
     targets: tuple[str, ...] = ()
     quality_metrics: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
+    gate_metrics: tuple[str, ...] = ()
     error: str = ""
     traceback: str = ""
 
@@ -59,6 +62,7 @@ class Registry:
     targets: dict[str, Target] = field(default_factory=dict)
     quality_metrics: dict[str, QualityMetric] = field(default_factory=dict)
     architectures: dict[str, Architecture] = field(default_factory=dict)
+    gate_metrics: dict[str, GateMetric] = field(default_factory=dict)
     _owners: dict[tuple[str, str], str] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
 
@@ -92,23 +96,16 @@ class Registry:
             raise PluginError(f"plugin {name}: {error}") from error
         try:
             offered = {
-                "strategy": self._offers(plugin, "edge_compress_register_strategies", Strategy),
-                "target": self._offers(plugin, "edge_compress_register_targets", Target),
-                "quality metric": self._offers(plugin, "edge_compress_register_quality_metrics", QualityMetric),
-                "architecture": self._offers(plugin, "edge_compress_register_architectures", Architecture),
+                kind: self._offers(plugin, f"edge_compress_register_{attribute}", cls)
+                for kind, (attribute, cls) in _KINDS.items()
             }
             self._claim(offered, distribution or name)
         except BaseException:
             self._manager.unregister(plugin)
             raise
-        record.strategies = tuple(offered["strategy"])
-        record.targets = tuple(offered["target"])
-        record.quality_metrics = tuple(offered["quality metric"])
-        record.architectures = tuple(offered["architecture"])
-        self.strategies.update(offered["strategy"])
-        self.targets.update(offered["target"])
-        self.quality_metrics.update(offered["quality metric"])
-        self.architectures.update(offered["architecture"])
+        for kind, (attribute, _) in _KINDS.items():
+            setattr(record, attribute, tuple(offered[kind]))
+            getattr(self, attribute).update(offered[kind])
         self.records.append(record)
         return record
 
@@ -130,9 +127,16 @@ class Registry:
             raise unknown_name(field_path, name, self.quality_metrics, "quality metric")
         return self.quality_metrics[name]
 
+    def gate_metric(self, name: str, field_path: str = "spec.rollout.gates.metric") -> GateMetric:
+        """The gate metric called ``name``. Raises InvalidSpec with the nearest known name."""
+        if name not in self.gate_metrics:
+            raise unknown_name(field_path, name, self.gate_metrics, "gate metric")
+        return self.gate_metrics[name]
+
     def plugin_of(self, kind: str, name: str) -> str:
-        """Entry point name of the plugin that offers ``name``; ``kind`` is strategy, target, quality metric or architecture."""
-        attribute = _LISTS[kind]
+        """Entry point name of the plugin that offers ``name``; ``kind`` is strategy, target, quality metric, architecture or
+        gate metric."""
+        attribute, _ = _KINDS[kind]
         for record in self.records:
             if not record.error and name in getattr(record, attribute):
                 return record.name

@@ -27,6 +27,7 @@ def _offers(registry: Registry, record: PluginRecord) -> tuple[PluginOffer, ...]
         *(PluginOffer("strategy", item.name, summary_of(item), parameters_of(item.Params)) for item in strategies),
         *(PluginOffer("target", name, summary_of(registry.targets[name])) for name in record.targets),
         *(PluginOffer("quality_metric", name, summary_of(registry.quality_metrics[name])) for name in record.quality_metrics),
+        *(PluginOffer("gate_metric", name, summary_of(registry.gate_metrics[name])) for name in record.gate_metrics),
         *(PluginOffer("architecture", name, summary_of(registry.architectures[name])) for name in record.architectures),
     )
 

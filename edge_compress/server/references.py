@@ -17,7 +17,7 @@ from edge_compress.store.interface import Record
 
 
 def check_plugins(resource: spec.Resource, registry: Registry) -> None:
-    """Refuse a resource that names a runtime, metric, strategy or parameter nobody offers. Raises InvalidSpec."""
+    """Refuse a resource that names a runtime, metric, gate, strategy or parameter nobody offers. Raises InvalidSpec."""
     if isinstance(resource, spec.DeviceProfile):
         registry.target(resource.spec.runtime, "spec.runtime")
     elif isinstance(resource, spec.Model) and resource.spec.quality.metric:
@@ -26,6 +26,9 @@ def check_plugins(resource: spec.Resource, registry: Registry) -> None:
         for index, step in enumerate(resource.spec.steps):
             strategy = registry.strategy(step.strategy, f"spec.steps[{index}].strategy")
             decode(strategy.Params, step.params, f"spec.steps[{index}].params")
+    elif isinstance(resource, spec.Deployment):
+        for index, gate in enumerate(resource.spec.rollout.gates):
+            registry.gate_metric(gate.metric, f"spec.rollout.gates[{index}].metric")
 
 
 def named_by(deployment: spec.DeploymentSpec) -> Iterator[tuple[str, str, str]]:

@@ -41,7 +41,9 @@ class DeliveryServer:
         self.metrics = Metrics()
         self.ledger = UsageLedger(self.store, dropped=self.metrics.dropped)
         self.fleet = Fleet(self.store, self.ledger, settings)
-        self.reconciler = Reconciler(self.store, self.fleet, Registry(), key_of, ReconcileSettings(tick_seconds=0.1))
+        self.reconciler = Reconciler(
+            self.store, self.fleet, Registry.load(only=["metrics"]), key_of, ReconcileSettings(tick_seconds=0.1)
+        )
         self.metrics.sources = sources(self.store, self.fleet, self.ledger)
         self.feed = Feed(self.store)
         self._server = grpc.aio.server(interceptors=[CallInterceptor()])

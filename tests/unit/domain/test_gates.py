@@ -7,11 +7,13 @@ import itertools
 import random
 
 import pytest
+from edge_compress_metrics.gates import EnergyPerInference, ErrorRatio, LatencyP95
 
 from edge_compress.domain.gates import Finding, Series, Verdict, Window, judged, overall, share_bounds
 from edge_compress.domain.session import LATENCY_BOUNDS
 from edge_compress.domain.spec import Gate
 
+JUDGES = {metric.name: metric.judge for metric in (LatencyP95(), EnergyPerInference(), ErrorRatio())}
 LATENCY = Gate("latency_p95", 0.10)
 ENERGY = Gate("energy_per_inference", 0.10)
 ERRORS = Gate("error_ratio", 0.10)
@@ -34,7 +36,7 @@ def window(reports: int, *, seconds: float = 0.010, joules: float | None = 0.002
 
 
 def found(gate: Gate, canary: Window, control: Window) -> Finding:
-    return judged(gate, {"cam": (canary, control)})
+    return judged(gate, {"cam": (canary, control)}, JUDGES[gate.metric])
 
 
 @pytest.mark.parametrize("gate", [LATENCY, ENERGY, ERRORS])
@@ -42,7 +44,7 @@ def test_two_groups_alike_pass_and_few_reports_tell_nothing(gate: Gate) -> None:
     assert found(gate, window(60, seed=1), window(200, seed=2)).verdict == Verdict.PASS
     assert found(gate, window(1, seed=1), window(200, seed=2)).verdict == Verdict.INCONCLUSIVE
     assert found(gate, window(60), Window()).verdict == Verdict.INCONCLUSIVE
-    assert judged(gate, {}).verdict == Verdict.INCONCLUSIVE
+    assert judged(gate, {}, JUDGES[gate.metric]).verdict == Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_estimates_do_not_do_where_measured_is_required() -> None:
 
 def test_the_worst_profile_and_the_worst_gate_speak() -> None:
     pairs = {"a": (window(60, seed=1), window(60, seed=2)), "b": (window(60, seed=3, seconds=0.02), window(60, seed=4))}
-    assert judged(LATENCY, pairs).message.startswith("b: ")
+    assert judged(LATENCY, pairs, JUDGES[LATENCY.metric]).message.startswith("b: ")
     findings = [Finding("x", verdict.value, "") for verdict in Verdict]
     assert [overall(findings), overall(findings[::2]), overall(findings[:1]), overall([])] == [
         "Fail",

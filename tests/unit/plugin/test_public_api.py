@@ -21,6 +21,8 @@ NAMES = {
         "Requires",
         "Runner",
     ),
+    *("ALPHA", "FEWEST_REPORTS", "Finding", "Gate", "GateMetric", "GateVerdict", "LATENCY_BOUNDS", "Series", "Window"),
+    *("beyond", "means", "quantile", "share_bounds"),
     *("STAGES", "Strategy", "Support", "Target", "TensorFacts", "architectures", "hookimpl", "param"),
 }
 HOOKS = {
@@ -28,6 +30,7 @@ HOOKS = {
     "edge_compress_register_targets",
     "edge_compress_register_quality_metrics",
     "edge_compress_register_architectures",
+    "edge_compress_register_gate_metrics",
     "edge_compress_artifact_published",
     "edge_compress_rollout_moved",
 }

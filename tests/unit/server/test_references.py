@@ -51,6 +51,13 @@ DEPLOYMENT = resource("Deployment", "vision", model="vision", recipe="int8", sel
             "spec.steps[0].params.bits",
             "whole number",
         ),
+        (
+            resource(
+                "Deployment", "x", model="m", rollout={"steps": [0.1, 1], "gates": [{"metric": "latency", "max_increase": 0.1}]}
+            ),
+            "spec.rollout.gates[0].metric",
+            "latency_p95",
+        ),
     ],
 )
 def test_names_no_plugin_offers_are_refused_with_the_nearest(registry, bad, field, hint):
