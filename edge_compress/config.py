@@ -19,6 +19,7 @@ from edge_compress.domain import quantity as q
 from edge_compress.domain.quantity import Quantity
 from edge_compress.domain.schema import FieldFacts, decode_field, fields_of
 from edge_compress.domain.spec import check_name
+from edge_compress.domain.window import parse_windows
 from edge_compress.errors import InvalidSpec
 
 T = TypeVar("T")
@@ -110,10 +111,26 @@ class AgentSettings:
         quantity=q.SECONDS,
         minimum=0.1,
     )
+    memory_budget: int | None = setting(
+        "memory that the agent and its model processes may hold together; absent: what the device has",
+        env="EDGE_COMPRESS_MEMORY_BUDGET",
+        default=None,
+        quantity=q.BYTES,
+        minimum=1,
+    )
+    min_battery: float = setting(
+        "battery below which no update begins unless it charges", env="EDGE_COMPRESS_MIN_BATTERY", default=0.2, quantity=q.SHARE
+    )
+    maintenance_window: str = setting(
+        "when updates may begin, in the device's own time, like 02:00-04:30,13:00-14:00; absent: always",
+        env="EDGE_COMPRESS_MAINTENANCE_WINDOW",
+        default="",
+    )
     log_format: str = setting("text or json", env="EDGE_COMPRESS_LOG_FORMAT", default="text", choices=LOG_FORMATS)
 
     def __post_init__(self) -> None:
         check_name(self.profile, "profile")
+        parse_windows(self.maintenance_window, "--maintenance-window")
         if not self.name:
             object.__setattr__(self, "name", default_device_name(socket.gethostname(), self.profile))
         check_name(self.name, "name")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from edge_compress.domain import artifact, plan, resource, rollout
+from edge_compress.domain import artifact, fleet, plan, resource, rollout
 from edge_compress.domain.quantity import Quantity
 from edge_compress.domain.schema import FieldFacts, decode, encode, fields_of, join
 from edge_compress.errors import InvalidSpec
@@ -39,6 +39,7 @@ _KEPT_HOME = {
     (artifact.Artifact, "name"),  # travels as metadata.name
     (rollout.RolloutStatus, "good_since"),  # the server's own bookkeeping
     (rollout.RolloutStatus, "exposed"),
+    (fleet.DeviceStatus, "wrong_here"),
 }
 _LARGEST_WHOLE = 2**53
 """Struct carries numbers as doubles: whole numbers beyond this would change on the way"""

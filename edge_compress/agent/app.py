@@ -16,14 +16,17 @@ from edge_compress.agent.journal import Journal
 from edge_compress.agent.local import LocalServer
 from edge_compress.agent.log import log_as
 from edge_compress.agent.machine import Assignment
+from edge_compress.agent.preflight import Preflight, Rules
 from edge_compress.agent.report import Reports, restore
 from edge_compress.agent.session import Callbacks, Session
 from edge_compress.agent.setup import Setup, check_address
 from edge_compress.agent.slots import Slots
 from edge_compress.agent.spawn import Spawned
+from edge_compress.agent.surroundings import Surroundings
 from edge_compress.agent.traffic import Traffic
 from edge_compress.agent.transfer import Transfer
-from edge_compress.domain.fleet import DeviceState
+from edge_compress.domain.fleet import DeviceFacts, DeviceState
+from edge_compress.domain.window import parse_windows
 
 log = logging.getLogger("edge_compress.agent")
 
@@ -41,17 +44,17 @@ class App:
             log.warning("the link to %s is not encrypted (--insecure)", setup.server)
         chance = random.Random()  # noqa: S311  # jitter, not a secret
         journal, slots = Journal(folder.journal), Slots(folder.path)
-        self._folder = folder
+        self._folder, self._surroundings = folder, Surroundings()
         self._reports = Reports(os.urandom(8).hex(), restore(folder.usage))
         self._traffic = Traffic(slots, self._reports, chance, setup.self_test_rate)
         position = journal.position
         self._traffic.begin(position.serving, spawned)
         if position.state is DeviceState.COMMITTED and position.assignment and position.peak_memory_bytes is not None:
             self._traffic.remember_peak(position.assignment, position.peak_memory_bytes)
-        callbacks = Callbacks(lambda: journal.position, self._assigned, self._welcomed, self._resident_bytes)
+        callbacks = Callbacks(lambda: journal.position, self._assigned, self._welcomed, self._resident_bytes, self._facts)
         self._session = Session(setup, callbacks, self._reports, chance)
         transfer = Transfer(self._session.channel, chance)
-        self._install = Install(slots, journal, transfer, self._traffic, self._session.announce)
+        self._install = Install(self._preflight(setup, slots), journal, transfer, self._traffic, self._session.announce)
         self._traffic.exhausted = self._install.exhausted
         self._local = LocalServer(self._traffic, folder.path)
 
@@ -77,6 +80,15 @@ class App:
             task.result()
         log.info("stopped")
         return 0
+
+    def _preflight(self, setup: Setup, slots: Slots) -> Preflight:
+        windows = parse_windows(setup.maintenance_window, "--maintenance-window")
+        rules = Rules(setup.memory_budget, setup.min_battery, windows)
+        serving = lambda: footprint.resident_bytes(self._traffic.pids)  # noqa: E731
+        return Preflight(slots, self._surroundings, rules, self._resident_bytes, serving)
+
+    def _facts(self) -> DeviceFacts:
+        return self._surroundings.facts(self._folder.path)
 
     def _assigned(self, assignment: Assignment) -> None:
         self._install.assign(assignment)

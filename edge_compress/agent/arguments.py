@@ -36,6 +36,9 @@ def setup_of(settings: AgentSettings) -> Setup:
         heartbeat=settings.heartbeat,
         report=settings.report,
         log_format=settings.log_format,
+        memory_budget=settings.memory_budget,
+        min_battery=settings.min_battery,
+        maintenance_window=settings.maintenance_window,
     )
 
 

@@ -1,8 +1,9 @@
 """Carries an assignment through its states: one small, repeatable piece of work for each, a roll-back when one fails.
 
-Every move is journalled before its work begins, so that a kill at any moment is followed by the same work again. Whatever
-goes wrong with an update, what served before it goes on serving. Leaves bytes to ``slots`` and ``transfer``, verdicts to
-``probe``, processes to ``traffic``.
+Every move is journalled before its work begins, so that a kill at any moment is followed by the same work again. A candidate
+that does not fit gives way to the next-best one that came with the assignment; whatever goes wrong with an update, what served
+before it goes on serving. Leaves bytes to ``slots`` and ``transfer``, verdicts to ``preflight`` and ``probe``, processes to
+``traffic``.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from typing import Any
 from edge_compress.agent.child import Child
 from edge_compress.agent.journal import Journal
 from edge_compress.agent.machine import Assignment, Position
+from edge_compress.agent.preflight import Clearance, NoRoom, Preflight
 from edge_compress.agent.probe import Refused, probe
-from edge_compress.agent.slots import Slots
 from edge_compress.agent.traffic import Traffic
 from edge_compress.agent.transfer import Base, Transfer
 from edge_compress.domain.fleet import DeviceState
-from edge_compress.errors import Corrupt, EdgeCompressError, StorageFull
+from edge_compress.errors import Corrupt, EdgeCompressError
 
 log = logging.getLogger("edge_compress.agent")
 
-RUNTIMES = ("onnxruntime",)
-_SPARE_BYTES = 1 << 20
-"""kept free for the journal and the manifest"""
 _MAX_RESTARTS = 3
 """how often the agent may go down while a candidate runs before the candidate is blamed"""
 _RETRY_JOURNAL_SECONDS = 2.0
+_LOOK_AGAIN_SECONDS = 5.0
+"""at the clock and the battery, while an update waits for them"""
+_MEMORY_TRIES, _MEMORY_PAUSE_SECONDS = 5, 1.0
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class Install:
     """Works on one assignment at a time; a newer one replaces it. ``announce`` hears every move."""
 
     def __init__(
-        self, slots: Slots, journal: Journal, transfer: Transfer, traffic: Traffic, announce: Callable[[Position], None]
+        self, preflight: Preflight, journal: Journal, transfer: Transfer, traffic: Traffic, announce: Callable[[Position], None]
     ) -> None:
-        self._slots, self._journal, self._transfer, self._traffic = slots, journal, transfer, traffic
+        self._preflights, self._slots = preflight, preflight.slots
+        self._journal, self._transfer, self._traffic = journal, transfer, traffic
         self._announce = announce
         self._inbox: asyncio.Queue[Assignment | _Exhausted | Exception] = asyncio.Queue()
         self._candidate: Child | None = None
+        self._based = True
+        """whether what was fetched may be made of differences; after a restart nobody knows"""
         self._work: dict[DeviceState, Callable[[Assignment], Awaitable[None]]] = {
             DeviceState.PREFLIGHT: self._preflight,
             DeviceState.FETCHING: self._fetch,
@@ -138,49 +142,78 @@ class Install:
     async def _again(self, position: Position) -> None:
         """Run a candidate once more after a restart, unless it seems to be what takes the agent down."""
         if position.restarts > _MAX_RESTARTS:
-            await self._roll_back(f"the agent went down {position.restarts} times in {position.state}")
-            return
-        await self._record_surely(position)
+            await self._give_up(f"the agent went down {position.restarts} times in {position.state}")
+        else:
+            await self._record_surely(position)
         await self._advance()
 
     async def _advance(self) -> None:
-        """Do the work of each state in turn until nothing is left to do or something fails."""
+        """Do the work of each state in turn until nothing is left to do; what fails gives way to the next-best artifact."""
+        while not self.position.settled or self.position.state is DeviceState.COMMITTED:
+            why = await self._carried_out()
+            if not why:
+                return
+            await self._give_up(why)
+
+    async def _carried_out(self) -> str:
+        """Commit the assignment; returns why that failed, empty: it did not."""
         try:
             while True:
                 state, assignment = self.position.state, self.position.assignment
                 assert assignment is not None
                 await self._work[state](assignment)
                 if state is DeviceState.COMMITTED:
-                    return
+                    return ""
         except (EdgeCompressError, OSError) as error:
-            await self._roll_back(_reason(error))
+            return _reason(error)
         except Exception as error:  # a fault of ours must not take the device's model down with it
             log.exception("a fault in the agent")
-            await self._roll_back(f"{type(error).__name__}: {error}")
+            return f"{type(error).__name__}: {error}"
+
+    async def _give_up(self, why: str) -> None:
+        """Begin with the next-best artifact where one came along; else roll back."""
+        assignment = self.position.assignment
+        if assignment is None or not assignment.fallbacks or self.position.state is DeviceState.COMMITTED:
+            await self._roll_back(why)
+            return
+        self._drop_candidate()
+        self._traffic.resume()
+        await self._record_surely(self.position.fallen_back(why))
+        self._tidy()
 
     async def _preflight(self, assignment: Assignment) -> None:
         self._slots.sweep_partials(frozenset({assignment.sha256, assignment.golden_sha256}))
-        if assignment.runtime not in RUNTIMES:
-            raise Refused(f"this device has no runtime {assignment.runtime!r}; it has {', '.join(RUNTIMES)}")
-        wanting, free = self._slots.wanting_bytes(assignment), self._slots.free_bytes()
-        if wanting and wanting + _SPARE_BYTES > free:
-            raise StorageFull(f"no room on the disk: {wanting + _SPARE_BYTES} bytes are needed, {free} are free")
-        self._move(DeviceState.FETCHING)
+        while why := self._preflights.reason_to_wait():
+            if why != self.position.message:
+                self._record(replace(self.position, message=why, waits=True))
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        clearance = await self._clear(assignment)
+        said = "; ".join(filter(None, (*self.position.refusals, clearance.why)))
+        self._move(DeviceState.FETCHING, message=said, waits=False, alone=clearance.alone, base=clearance.base)
+
+    async def _clear(self, assignment: Assignment) -> Clearance:
+        """May it begin? What takes the memory just now may be about to give it back: a model that is being loaded takes most."""
+        for _ in range(_MEMORY_TRIES - 1):
+            with contextlib.suppress(NoRoom):
+                return await asyncio.to_thread(self._preflights.clear, self.position, assignment)
+            await asyncio.sleep(_MEMORY_PAUSE_SECONDS)
+        return await asyncio.to_thread(self._preflights.clear, self.position, assignment)
 
     async def _fetch(self, assignment: Assignment) -> None:
-        await self._fetch_files(assignment, self._base(assignment))
+        await self._fetch_files(assignment, self._base())
         self._move(DeviceState.VERIFYING)
 
     async def _fetch_files(self, assignment: Assignment, base: Base | None) -> None:
         if not self._slots.staged(assignment):
             model, golden = self._slots.partial(assignment.sha256), self._slots.partial(assignment.golden_sha256)
-            await self._transfer.fetch(assignment.sha256, assignment.bytes, model, base)
-            await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden)
+            rate = assignment.bytes_per_second
+            self._based = await self._transfer.fetch(assignment.sha256, assignment.bytes, model, base, rate)
+            await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden, None, rate)
 
-    def _base(self, assignment: Assignment) -> Base | None:
-        """The model that serves now, to which an update may come as differences."""
+    def _base(self) -> Base | None:
+        """The model that serves now, to which an update may come as differences; the preflight made sure of it."""
         serving = self.position.serving
-        if serving is None or serving.sha256 == assignment.sha256 or not self._slots.staged(serving):
+        if serving is None or serving.sha256 != self.position.base:
             return None
         return Base(serving.sha256, self._slots.model(serving))
 
@@ -188,9 +221,12 @@ class Install:
         try:
             await asyncio.to_thread(self._slots.verify, assignment)
         except Corrupt as error:
-            if self._base(assignment) is None:
+            if not (self.position.base and self._based):
                 raise
-            # What the device has may not be what it took it for: then differences to it come out wrong.
+            wrong = self.position.bad_differences + 1
+            self._record(replace(self.position, base="", bad_differences=wrong))
+            if assignment.differences_only:
+                raise Refused(f"the differences came out wrong, and no more may be fetched on this link: {error}") from None
             log.warning("an update by differences is wrong, all of it is fetched: %s", error)
             await self._fetch_files(assignment, None)
             await asyncio.to_thread(self._slots.verify, assignment)
@@ -220,6 +256,8 @@ class Install:
 
     async def _load_candidate(self, assignment: Assignment) -> Child:
         self._drop_candidate()
+        if self.position.alone:
+            await self._traffic.pause()
         self._candidate = Child(self._slots, assignment)
         await self._candidate.loaded()
         return self._candidate
@@ -253,6 +291,7 @@ class Install:
         self._slots.switch(back_to)
         if self._traffic.assignment != back_to:
             self._traffic.serve(back_to)
+        self._traffic.resume()
         await self._record_surely(self.position.moved(DeviceState.ROLLED_BACK, serving=back_to))
         self._tidy()
 

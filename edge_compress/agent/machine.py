@@ -15,6 +15,7 @@ from edge_compress.errors import InvalidSpec
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_MOST_FALLBACKS = 4
 _RESERVED_NAMES = ("golden.npz", "manifest.json")
 
 
@@ -45,6 +46,13 @@ class Assignment:
     threads: int = 1
     self_test_per_second: float = 0.0
     cohort: str = ""
+    expected_memory_bytes: int | None = None
+    """that the model adds to the runtime's own, as measured before it was published"""
+    differences_only: bool = False
+    bytes_per_second: float = 0.0
+    """that its download may take; 0: as many as come"""
+    fallbacks: tuple[Assignment, ...] = ()
+    """the same for next-best artifacts, for when this one does not fit"""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -57,6 +65,18 @@ class Assignment:
         for field, low, high in (("bytes", 1, 2**40), ("golden_bytes", 1, 2**32), ("threads", 1, 256)):
             if not low <= getattr(self, field) <= high:
                 raise InvalidSpec.at(f"assignment.{field}", getattr(self, field), f"{low} to {high}")
+        if len(self.fallbacks) > _MOST_FALLBACKS:
+            raise InvalidSpec.at("assignment.fallbacks", len(self.fallbacks), f"at most {_MOST_FALLBACKS}")
+
+
+_NOTHING_KNOWN: dict[str, Any] = {
+    "p95_seconds": None,
+    "peak_memory_bytes": None,
+    "waits": False,
+    "alone": False,
+    "base": "",
+}
+"""of a candidate that work begins on"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,8 @@ class Position:
     """Everything a restart must know.
 
     ``serving`` takes traffic outside of a trial; ``previous`` is what a roll-back from it returns to. ``restarts`` counts how
-    often the agent came back in the present state, ``message`` says why a roll-back happened.
+    often the agent came back in the present state, ``message`` says what people should know: why it waits or rolls back.
+    ``refusals`` says why better artifacts of the assignment were not taken, each in words.
     """
 
     state: DeviceState = DeviceState.IDLE
@@ -75,6 +96,15 @@ class Position:
     p95_seconds: float | None = None
     peak_memory_bytes: int | None = None
     restarts: int = 0
+    waits: bool = False
+    """in Preflight, for a reason of the device's own"""
+    alone: bool = False
+    """memory cannot hold the candidate and what serves"""
+    base: str = ""
+    """digest of what serves, where differences may go to it; empty: all is fetched"""
+    refusals: tuple[str, ...] = ()
+    bad_differences: int = 0
+    """times that differences came out wrong, in this assignment"""
 
     def moved(self, state: DeviceState, **changes: Any) -> Position:
         """The position after a move. Raises Conflict when the table does not allow it."""
@@ -83,7 +113,19 @@ class Position:
 
     def assigned(self, assignment: Assignment) -> Position:
         """The position in which work on ``assignment`` begins. Raises Conflict in the middle of a roll-back."""
-        return self.moved(DeviceState.PREFLIGHT, assignment=assignment, message="", p95_seconds=None, peak_memory_bytes=None)
+        return self.moved(
+            DeviceState.PREFLIGHT, assignment=assignment, message="", refusals=(), bad_differences=0, **_NOTHING_KNOWN
+        )
+
+    def fallen_back(self, why: str) -> Position:
+        """The position in which work on the next-best artifact begins, which there must be. Raises Conflict once committed."""
+        failed = self.assignment
+        assert failed is not None
+        following = replace(failed.fallbacks[0], fallbacks=failed.fallbacks[1:])
+        refusals = (*self.refusals, f"not {failed.artifact}: {why}")
+        return self.moved(
+            DeviceState.PREFLIGHT, assignment=following, message="; ".join(refusals), refusals=refusals, **_NOTHING_KNOWN
+        )
 
     def committed(self) -> Position:
         """The position in which the assignment takes the traffic for good; what served before it can be returned to."""
@@ -94,6 +136,7 @@ class Position:
 
     def rolling_back(self, why: str) -> Position:
         """The position after a failure. A committed assignment gives way to what served before it."""
+        why = "; ".join((*self.refusals, why))
         if self.state is DeviceState.COMMITTED:
             return self.moved(DeviceState.ROLLING_BACK, message=why, serving=self.previous, previous=None)
         return self.moved(DeviceState.ROLLING_BACK, message=why)
@@ -119,6 +162,7 @@ def from_plain(plain: Mapping[str, Any]) -> Position:
     """Read ``to_plain`` back; fields this version does not know are left out. Raises ValueError, TypeError or InvalidSpec."""
     known = {field.name for field in fields(Position)}
     values = {key: value for key, value in plain.items() if key in known}
+    values["refusals"] = tuple(values.get("refusals", ()))
     for key in ("assignment", "serving", "previous"):
         if values.get(key) is not None:
             values[key] = assignment_from(values[key])
@@ -128,4 +172,5 @@ def from_plain(plain: Mapping[str, Any]) -> Position:
 def assignment_from(plain: Mapping[str, Any]) -> Assignment:
     """Read the JSON form of an assignment. Raises TypeError or InvalidSpec."""
     known = {field.name for field in fields(Assignment)}
-    return Assignment(**{key: value for key, value in plain.items() if key in known})
+    values = {key: value for key, value in plain.items() if key in known}
+    return Assignment(**{**values, "fallbacks": tuple(map(assignment_from, plain.get("fallbacks", ())))})

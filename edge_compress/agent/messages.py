@@ -5,19 +5,28 @@ Not ``edge_compress.wire``: that one loads every message of the product, which a
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edge_compress.agent.machine import Assignment, Position
 from edge_compress.agent.report import BOUNDS, Subject, Totals
-from edge_compress.api.v1 import agents_pb2
+from edge_compress.api.v1 import agents_pb2, artifacts_pb2
+from edge_compress.domain.fleet import DeviceFacts
 
 
-def hello(position: Position, facts: Mapping[str, str], labels: Mapping[str, str]) -> agents_pb2.AgentMessage:
-    """The first message of a session. ``facts`` are Hello's plain text fields: device, profile, boot_id, versions, machine."""
+def hello(position: Position, texts: Mapping[str, str], labels: Mapping[str, str], has: DeviceFacts) -> agents_pb2.AgentMessage:
+    """The first message of a session. ``texts`` are Hello's plain text fields: device, profile, boot_id, versions, machine."""
     message = agents_pb2.Hello(
-        **facts,
+        device=texts["device"],
+        profile=texts["profile"],
+        boot_id=texts["boot_id"],
+        agent_version=texts["agent_version"],
+        runtime_version=texts["runtime_version"],
+        machine=texts["machine"],
         labels=dict(labels),
+        facts=agents_pb2.DeviceFacts(**vars(has)),
         current_sha256=position.serving.sha256 if position.serving else "",
         assignment=position.assignment.id if position.assignment else "",
         state=position.state.value,
@@ -41,16 +50,23 @@ def move(position: Position) -> agents_pb2.AgentMessage | None:
         current_sha256=position.serving.sha256 if position.serving and position.settled else "",
         p95_seconds=position.p95_seconds,
         peak_memory_bytes=position.peak_memory_bytes,
+        waits=position.waits,
+        bad_differences=position.bad_differences,
     )
     return agents_pb2.AgentMessage(move=message)
 
 
 def assignment(message: agents_pb2.Assignment) -> Assignment:
     """The value of an assignment. Raises InvalidSpec for one that no device could carry out."""
-    spec = message.spec
+    first = _candidate(message, message.artifact, message.spec)
+    return replace(first, fallbacks=tuple(_candidate(message, one.artifact, one.spec) for one in message.fallbacks))
+
+
+def _candidate(message: agents_pb2.Assignment, artifact: str, spec: artifacts_pb2.ArtifactSpec) -> Assignment:
+    """The assignment of one of its artifacts."""
     return Assignment(
         id=message.id,
-        artifact=message.artifact,
+        artifact=artifact,
         model=spec.model,
         sha256=spec.sha256,
         bytes=spec.size_bytes,
@@ -69,7 +85,19 @@ def assignment(message: agents_pb2.Assignment) -> Assignment:
         threads=message.threads or 1,
         self_test_per_second=max(0.0, message.self_test_per_second),
         cohort=message.cohort,
+        expected_memory_bytes=_expected_memory(spec.expected_json),
+        differences_only=message.differences_only,
+        bytes_per_second=message.bytes_per_second,
     )
+
+
+def _expected_memory(text: str) -> int | None:
+    """Peak memory in a measurement's JSON; None where nothing that makes sense is said."""
+    try:
+        value = json.loads(text)["peak_memory_bytes"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def reports(sequence: int, totals: Mapping[Subject, Totals]) -> agents_pb2.AgentMessage:

@@ -26,6 +26,7 @@ from edge_compress.agent.machine import Assignment, Position
 from edge_compress.agent.report import Reports
 from edge_compress.agent.setup import Setup
 from edge_compress.api.v1 import agents_pb2, agents_pb2_grpc
+from edge_compress.domain.fleet import DeviceFacts
 from edge_compress.errors import InvalidSpec, StartupError, Unavailable
 
 log = logging.getLogger("edge_compress.agent")
@@ -55,6 +56,7 @@ class Callbacks:
     welcomed: Callable[[float | None], None]
     """watts per core, where the profile declares them"""
     resident_bytes: Callable[[], int]
+    facts: Callable[[], DeviceFacts]
 
 
 class Session:
@@ -62,7 +64,7 @@ class Session:
 
     def __init__(self, setup: Setup, callbacks: Callbacks, reports: Reports, chance: random.Random) -> None:
         self._setup, self._callbacks, self._reports = setup, callbacks, reports
-        self._server, self._facts = setup.server, _facts(setup, reports.boot_id)
+        self._server, self._texts = setup.server, _texts(setup, reports.boot_id)
         self._backoff = Backoff(chance)
         self._outbox: asyncio.Queue[agents_pb2.AgentMessage] | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -120,7 +122,7 @@ class Session:
 
     async def _greet(self, call: grpc.aio.StreamStreamCall) -> agents_pb2.Welcome:
         async with asyncio.timeout(WELCOME_SECONDS):
-            await call.write(messages.hello(self._callbacks.position(), self._facts, self._setup.labels))
+            await call.write(messages.hello(self._callbacks.position(), self._texts, self._setup.labels, self._callbacks.facts()))
             answer = await call.read()
         if answer is grpc.aio.EOF or not answer.HasField("welcome"):
             raise Unavailable("the server ended the session without a welcome")
@@ -211,7 +213,7 @@ def _why(error: Exception, server: str) -> str:
     return f"{server}: {str(error) or 'no answer'}"
 
 
-def _facts(setup: Setup, boot_id: str) -> dict[str, str]:
+def _texts(setup: Setup, boot_id: str) -> dict[str, str]:
     return {
         "device": setup.name,
         "profile": setup.profile,

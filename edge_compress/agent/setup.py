@@ -16,7 +16,8 @@ _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}\Z")
 class Setup:
     """The agent's own copy of ``config.AgentSettings``, already checked: loading ``config`` would cost a device memory.
 
-    ``heartbeat``, ``report`` (seconds) and ``self_test_rate`` (a second) are None where the server decides.
+    ``heartbeat``, ``report`` (seconds) and ``self_test_rate`` (a second) are None where the server decides; ``memory_budget``
+    (bytes) where there is no limit.
     """
 
     server: str
@@ -29,6 +30,9 @@ class Setup:
     heartbeat: float | None = None
     report: float | None = None
     log_format: str = "text"
+    memory_budget: int | None = None
+    min_battery: float = 0.2
+    maintenance_window: str = ""
 
 
 def to_line(setup: Setup) -> str:

@@ -47,6 +47,7 @@ class Traffic:
         self._assignment: Assignment | None = None
         self._child: Child | None = None
         self._loaded = False
+        self._paused = False
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._strikes, self._last_strike = 0, 0.0
@@ -68,7 +69,7 @@ class Traffic:
         """From now on serve ``assignment``, with ``child``, which has loaded it, or with a new process. Ends the old one."""
         old, self._child = self._child, child
         self._assignment, self._loaded = assignment, child is not None
-        self._strikes = 0
+        self._strikes, self._paused = 0, False
         self._backoff.reset()
         if old is not None and old is not child:
             old.kill()
@@ -82,6 +83,18 @@ class Traffic:
             self._assignment, self._child = assignment, Child(self._slots, assignment, spawned)
         else:
             spawned.kill()
+
+    async def pause(self) -> None:
+        """End the serving process, after the inference that it is at, and start none until ``resume`` or ``serve``. Applications
+        wait meanwhile."""
+        self._paused = True
+        async with self._turn:
+            self.stop()
+
+    def resume(self) -> None:
+        """Serve again after a ``pause``; without one it does nothing."""
+        self._paused = False
+        self._changed.set()
 
     def remember_peak(self, assignment: Assignment, peak_memory_bytes: int) -> None:
         """Put a probe's figure into the reports."""
@@ -149,7 +162,7 @@ class Traffic:
         """Serve until cancelled."""
         while True:
             self._changed.clear()
-            assignment = self._assignment
+            assignment = None if self._paused else self._assignment
             if assignment is None:
                 await self._changed.wait()
                 continue
@@ -230,7 +243,7 @@ class Traffic:
 
     async def _strike(self, assignment: Assignment, error: ChildFailed) -> None:
         """Note a death, wait, and leave the restart to the next round."""
-        if assignment is not self._assignment:
+        if assignment is not self._assignment or self._paused:
             return
         self.stop()
         now = time.monotonic()

@@ -28,6 +28,7 @@ log = logging.getLogger("edge_compress.agent")
 STALL_SECONDS = 60.0
 """without a chunk for this long a transfer is broken off and tried again"""
 _MAX_CHUNK_BYTES = 1 << 20
+_BASED = (Form.DELTA.value, Form.PATCH.value)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -49,15 +50,17 @@ class Transfer:
     def __init__(self, channel: Callable[[], Awaitable[grpc.aio.Channel]], chance: random.Random) -> None:
         self._channel, self._chance = channel, chance
 
-    async def fetch(self, sha256: str, size: int, path: Path, base: Base | None = None) -> None:
+    async def fetch(self, sha256: str, size: int, path: Path, base: Base | None = None, bytes_per_second: float = 0.0) -> bool:
         """Grow ``path`` to ``size`` bytes, however often the link breaks; ``base``: a file that the server may send differences
-        to. Raises Corrupt, NotFound, StorageFull or OSError."""
+        to; ``bytes_per_second``: that the link is to carry at most, 0: as many as it can. Returns whether some of it may be made
+        of differences. Raises Corrupt, NotFound, StorageFull or OSError."""
         backoff = Backoff(self._chance)
         with Partial(path, sha256, size) as partial, _reader(base) as read:
+            partial.based = base is not None and partial.held > 0  # whoever began it may have had some
             while partial.held < size:
                 channel, before = await self._channel(), partial.held
                 try:
-                    await _stream(channel, partial, base.sha256 if base else "", read)
+                    await _stream(channel, partial, base.sha256 if base else "", read, bytes_per_second)
                 except (grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError) as error:
                     _raise_if_final(error, partial)
                     log.info("fetching %s stopped at byte %d: %s", partial.name, partial.held, _why(error))
@@ -65,6 +68,7 @@ class Transfer:
                     backoff.reset()
                 if partial.held < size:
                     await asyncio.sleep(backoff.next())
+            return partial.based
 
 
 class Partial:
@@ -73,6 +77,8 @@ class Partial:
     def __init__(self, path: Path, sha256: str, size: int) -> None:
         self.sha256, self.size, self.name = sha256, size, sha256[:12] + "…"
         self._path = path
+        self.based = False
+        """whether some of it may be made of differences"""
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # closed by __exit__
         if self.held > size:
             held = self.held
@@ -124,7 +130,7 @@ def _reader(base: Base | None) -> Iterator[ReadBase | None]:
         yield lambda start, length: os.pread(file.fileno(), length, start)
 
 
-async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: ReadBase | None) -> None:
+async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: ReadBase | None, bytes_per_second: float) -> None:
     """One call: append chunks until the file is whole or the stream ends."""
     forms = [form for form in Form if form is not Form.IDENTITY and (read or form not in (Form.DELTA, Form.PATCH))]
     request = artifacts_pb2.DownloadBlobRequest(
@@ -132,15 +138,17 @@ async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: 
         offset_bytes=partial.held,
         accept=[artifacts_pb2.Encoding.Name(form.value) for form in forms],
         base_sha256=base if read else "",
+        max_bytes_per_second=bytes_per_second,
     )
     call = artifacts_pb2_grpc.ArtifactServiceStub(channel).DownloadBlob(request)  # type: ignore[no-untyped-call]  # generated
     try:
         while partial.held < partial.size:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(STALL_SECONDS + (_MAX_CHUNK_BYTES / bytes_per_second if bytes_per_second else 0)):
                 chunk = await call.read()
             if chunk is grpc.aio.EOF:
                 return
             partial.append(chunk.offset, unpack(chunk, read))
+            partial.based |= chunk.encoding in _BASED
     finally:
         call.cancel()
 

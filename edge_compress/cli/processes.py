@@ -78,6 +78,15 @@ def agent(
     ] = None,
     heartbeat: Annotated[str | None, typer.Option(metavar="TIME", help="Time between heartbeats. Absent: the server's.")] = None,
     report: Annotated[str | None, typer.Option(metavar="TIME", help="Time between reports. Absent: the server's.")] = None,
+    memory_budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory that agent and models may hold together. Absent: all there is.")
+    ] = None,
+    min_battery: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Battery below which no update begins unless it charges. [20%]")
+    ] = None,
+    maintenance_window: Annotated[
+        str | None, typer.Option(metavar="TIMES", help="When updates may begin, such as 02:00-04:30. Absent: always.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help=_LOG_FORMAT_HELP)] = None,
 ) -> None:
     """Run the agent of one device.
@@ -96,6 +105,9 @@ def agent(
         "self_test_rate": self_test_rate,
         "heartbeat": heartbeat,
         "report": report,
+        "memory_budget": memory_budget,
+        "min_battery": min_battery,
+        "maintenance_window": maintenance_window,
         "log_format": log_format,
     }
     settings = load(AgentSettings, given)

@@ -61,7 +61,9 @@ def joined(status: DeviceStatus, hello: Hello, running: Running, now: float) -> 
 
 def moved(status: DeviceStatus, move: Move, running: Running | None, now: float) -> DeviceStatus:
     """The status after a move; ``running`` is what runs now, None where the move does not say. A repeat changes nothing."""
-    if (status.assignment, status.state, status.message) == (move.assignment, move.state, move.message):
+    known = status.wrong_here if status.assignment == move.assignment else 0
+    said = (move.assignment, move.state, move.message, move.bad_differences)
+    if (status.assignment, status.state, status.message, known) == said:
         return status
     new = _runs(status, running) if running is not None else status
     if move.state == DeviceState.ROLLED_BACK:
@@ -73,6 +75,9 @@ def moved(status: DeviceStatus, move: Move, running: Running | None, now: float)
         state=move.state,
         assignment=move.assignment,
         message=move.message,
+        waits=move.waits,
+        bad_differences=status.bad_differences + max(0, move.bad_differences - known),
+        wrong_here=move.bad_differences,
         p95_seconds=move.p95_seconds if move.p95_seconds is not None else new.p95_seconds,
         news_at=now,
         last_seen=now,

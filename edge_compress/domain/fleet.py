@@ -52,6 +52,17 @@ def check_move(old: DeviceState, new: DeviceState) -> None:
 
 
 @dataclass(frozen=True)
+class DeviceFacts:
+    """What a device says it has; 0, None and empty: it does not say. Bytes throughout."""
+
+    cores: int = 0
+    memory_bytes: int = 0
+    storage_bytes: int = 0
+    int8_dot_product: bool | None = None
+    runtimes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DeviceSpec:
     """What a device says it is when it joins."""
 
@@ -61,6 +72,7 @@ class DeviceSpec:
     runtime_version: str = ""
     machine: str = ""
     """processor architecture, as `uname -m` says it"""
+    facts: DeviceFacts = DeviceFacts()
 
 
 @dataclass(frozen=True)
@@ -88,3 +100,13 @@ class DeviceStatus:
     """updates in a row that it rolled back"""
     failed_at: float = 0.0
     """when it last did; seconds since the epoch"""
+    waits: bool = False
+    """in Preflight, for a reason of its own that ``message`` says"""
+    drift: tuple[str, ...] = ()
+    """in what it contradicts its profile, in words"""
+    made_for: str = ""
+    """profile that its artifacts are made for, where it contradicts the one it names"""
+    bad_differences: int = 0
+    """updates as differences that came out wrong since it joined first"""
+    wrong_here: int = 0
+    """the same of the present assignment"""

@@ -61,6 +61,8 @@ class JobStatus:
     step: str = ""
     message: str = ""
     artifact: str = ""
+    fallbacks: tuple[str, ...] = ()
+    """next-best artifacts that keep every limit, too"""
     started_at: float = 0.0
     finished_at: float = 0.0
     """seconds since the epoch; 0: not yet"""

@@ -53,6 +53,14 @@ def check_move(old: RolloutState, new: RolloutState) -> None:
 
 
 @dataclass(frozen=True)
+class Ladder:
+    """What devices of a profile may take instead of its artifact: names, the best first."""
+
+    profile: str
+    artifacts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RolloutSpec:
     """What is rolled out: ``artifacts`` maps profile -> artifact name and grows as jobs finish.
 
@@ -65,6 +73,12 @@ class RolloutSpec:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
     base_rollout: str = ""
+    ladders: tuple[Ladder, ...] = ()
+    """by profile; one without has no fallbacks"""
+
+    def fallbacks(self, profile: str) -> tuple[str, ...]:
+        """Next-best artifacts for a profile."""
+        return next((one.artifacts for one in self.ladders if one.profile == profile), ())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edge_compress.domain.artifact import Artifact
-from edge_compress.domain.fleet import DeviceState
+from edge_compress.domain.fleet import DeviceFacts, DeviceState
 from edge_compress.domain.spec import Metadata, check_name
 from edge_compress.errors import InvalidInput
 
@@ -55,6 +55,7 @@ class Hello:
     current_sha256: str = ""
     assignment: str = ""
     state: str = ""
+    facts: DeviceFacts = DeviceFacts()
 
     def __post_init__(self) -> None:
         check_name(self.device, "hello.device")
@@ -68,6 +69,12 @@ class Hello:
         _check_digest("hello.current_sha256", self.current_sha256)
         if self.state:
             _check_state("hello.state", self.state)
+        for name in ("cores", "memory_bytes", "storage_bytes"):
+            _check_count(f"hello.facts.{name}", getattr(self.facts, name))
+        if len(self.facts.runtimes) > _MOST_LABELS:
+            raise InvalidInput.at("hello.facts.runtimes", len(self.facts.runtimes), f"at most {_MOST_LABELS} runtimes")
+        for name in self.facts.runtimes:
+            _check_word("hello.facts.runtimes", name)
 
     @property
     def device_state(self) -> DeviceState:
@@ -85,8 +92,11 @@ class Move:
     current_sha256: str = ""
     p95_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    waits: bool = False
+    bad_differences: int = 0
 
     def __post_init__(self) -> None:
+        _check_count("move.bad_differences", self.bad_differences)
         _check_word("move.assignment", self.assignment)
         _check_state("move.state", self.state)
         _check_digest("move.current_sha256", self.current_sha256)
@@ -110,6 +120,16 @@ class Assignment:
     threads: int = 1
     self_test_per_second: float = 0.0
     cohort: str = ""
+    fallbacks: tuple[Artifact, ...] = ()
+    """next-best ones, for a device that the first one turns out not to fit"""
+    differences_only: bool = False
+    """take it as differences to what the device has, or not at all"""
+    bytes_per_second: float = 0.0
+    """that the download may take; 0: as many as come"""
+
+    def may_run(self, sha256: str) -> bool:
+        """Whether a device that runs this has carried it out."""
+        return sha256 in (self.artifact.sha256, *(one.sha256 for one in self.fallbacks))
 
 
 @dataclass(frozen=True)

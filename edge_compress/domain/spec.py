@@ -47,6 +47,9 @@ class Link:
 
     bandwidth: float | None = spec_field("usable download rate", default=None, quantity=q.BITRATE, minimum=1)
     metered: bool = spec_field("each byte costs money", default=False)
+    update_rate: float | None = spec_field(
+        "how much of it updates may take; absent: all", default=None, quantity=q.BITRATE, minimum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,9 @@ class Gate:
     require: str = spec_field("measured refuses estimates", default="any", choices=("any", "measured"))
 
 
+METERED = ("differences", "whole", "wait")
+
+
 @dataclass(frozen=True)
 class RolloutPolicy:
     """How a new artifact spreads over the selected devices."""
@@ -223,6 +229,11 @@ class RolloutPolicy:
     soak: float = spec_field("time a step must stay good", default=0.0, quantity=q.SECONDS)
     device_deadline: float = spec_field("a device silent for longer is TimedOut", default=600.0, quantity=q.SECONDS, minimum=1)
     gates: tuple[Gate, ...] = dataclasses.field(default=(), metadata={"doc": "comparisons that must hold to go on"})
+    metered: str = spec_field(
+        "what devices on metered links get: updates as differences only (a first version comes whole), whole files, or nothing",
+        default="differences",
+        choices=METERED,
+    )
 
     def __post_init__(self) -> None:
         if not self.steps or list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0:

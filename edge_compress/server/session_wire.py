@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from edge_compress import wire
 from edge_compress.api.v1 import agents_pb2
 from edge_compress.delivery.sessions import Acknowledged, Welcome
+from edge_compress.domain.fleet import DeviceFacts
 from edge_compress.domain.session import Assignment, EnergyReading, Hello, Move, UsageReport
 from edge_compress.errors import InvalidInput
 
@@ -27,6 +28,7 @@ def hello_from_wire(message: agents_pb2.Hello) -> Hello:
         current_sha256=message.current_sha256,
         assignment=message.assignment,
         state=message.state,
+        facts=_facts(message.facts),
     )
 
 
@@ -39,6 +41,8 @@ def move_from_wire(message: agents_pb2.Move) -> Move:
         current_sha256=message.current_sha256,
         p95_seconds=message.p95_seconds if message.HasField("p95_seconds") else None,
         peak_memory_bytes=message.peak_memory_bytes if message.HasField("peak_memory_bytes") else None,
+        waits=message.waits,
+        bad_differences=message.bad_differences,
     )
 
 
@@ -73,6 +77,16 @@ def welcome_to_wire(welcome: Welcome) -> agents_pb2.ServerMessage:
     return agents_pb2.ServerMessage(welcome=message)
 
 
+def _facts(message: agents_pb2.DeviceFacts) -> DeviceFacts:
+    return DeviceFacts(
+        cores=message.cores,
+        memory_bytes=message.memory_bytes,
+        storage_bytes=message.storage_bytes,
+        int8_dot_product=message.int8_dot_product if message.HasField("int8_dot_product") else None,
+        runtimes=tuple(message.runtimes),
+    )
+
+
 def _report(message: agents_pb2.UsageReport) -> UsageReport:
     return UsageReport(
         boot_id=message.boot_id,
@@ -101,4 +115,7 @@ def _assignment(value: Assignment) -> agents_pb2.Assignment:
         threads=value.threads,
         self_test_per_second=value.self_test_per_second,
         cohort=value.cohort,
+        fallbacks=[agents_pb2.Fallback(artifact=one.name, spec=wire.artifact_spec_to_wire(one)) for one in value.fallbacks],
+        differences_only=value.differences_only,
+        bytes_per_second=value.bytes_per_second,
     )

@@ -419,3 +419,81 @@ def test_two_agents_of_one_name_do_not_chase_each_other_at_full_speed(server: Ag
         began, before = time.monotonic(), server.devices[NAME].hellos
         wait_until(lambda: time.monotonic() - began > 3.0, "some seconds of it")
         assert server.devices[NAME].hellos - before <= 12
+
+
+def test_a_device_takes_the_best_artifact_that_fits_it_without_asking_again(server: AgentServer, state: Path) -> None:
+    with running(server, state):
+        wait_until(lambda: NAME in server.devices, "hello")
+        model, golden = dense_model(1), golden_for(dense_model(1))
+        assignment = server.artifact("one", model, golden_for(model, wrong_by=1.0))
+        best, spoilt = assignment.artifact, server.artifact("", b"not a model" * 100, golden)
+        good_one = server.artifact("", dense_model(3), golden_for(dense_model(3)))
+        for other in (spoilt, good_one):
+            assignment.fallbacks.add(artifact=other.artifact, spec=other.spec)
+        server.offer(NAME, assignment)
+        move = settled(server, "one")
+        assert (move.state, move.current_sha256) == ("Committed", good_one.spec.sha256)
+        assert move.current_sha256 == current(state)
+        assert move.message.startswith(f"not {best}: golden vectors disagree: y, sample")
+        assert f"; not {spoilt.artifact}: the model process could not load: " in move.message
+        assert server.devices[NAME].states("one") == [*WAY[:5], *WAY[:5], *WAY]
+        goes_on_serving(server, good_one.spec.version)
+        assert [path.name for path in (state / "slots").iterdir()] == [good_one.spec.sha256]
+        worse = server.artifact("two", model, golden_for(model, wrong_by=1.0))
+        worse.fallbacks.add(artifact=spoilt.artifact, spec=spoilt.spec)
+        server.offer(NAME, worse)
+        move = settled(server, "two")
+        assert (move.state, move.current_sha256) == ("RolledBack", good_one.spec.sha256)
+        assert move.message.startswith(f"not {best}: golden vectors disagree")
+        assert "could not load" in move.message
+
+
+def test_what_serves_is_stopped_first_when_memory_cannot_hold_both(server: AgentServer, state: Path) -> None:
+    with running(server, state):
+        wait_until(lambda: NAME in server.devices, "hello")
+        first = good(server, "one", 1)
+        goes_on_serving(server, first.spec.version)
+        wait_until(lambda: server.devices[NAME].resident_bytes > 65 << 20, "a heartbeat with the memory of both processes")
+        held = server.devices[NAME].resident_bytes
+    with running(server, state, memory_budget=held + (40 << 20)) as agent:
+        goes_on_serving(server, first.spec.version)
+        model = dense_model(2)
+        server.offer(NAME, server.artifact("bad", model, golden_for(model, wrong_by=1.0)))
+        move = settled(server, "bad")
+        assert (move.state, move.current_sha256) == ("RolledBack", first.spec.sha256)
+        goes_on_serving(server, first.spec.version)
+        server.offer(NAME, server.artifact("good", model, golden_for(model)))
+        move = settled(server, "good")
+        assert move.state == "Committed", move.message
+        assert move.message.startswith("what served was stopped while this was tried, for memory cannot hold both: about 64 MiB")
+        assert len(agent.children()) == 1
+    with running(server, state, memory_budget=1 << 20):
+        model = dense_model(3)
+        server.offer(NAME, server.artifact("none", model, golden_for(model)))
+        assert settled(server, "none").message.startswith("no room in memory: about 64 MiB of memory are needed, 0 MiB are free")
+
+
+def test_an_update_waits_for_the_maintenance_window_and_says_so(server: AgentServer, state: Path) -> None:
+    now = time.localtime()
+    hour = (now.tm_hour + 12) % 24
+    with running(server, state, maintenance_window=f"{hour:02}:00-{hour:02}:30"):
+        wait_until(lambda: NAME in server.devices, "hello")
+        model = dense_model(1)
+        server.offer(NAME, server.artifact("one", model, golden_for(model)))
+        wait_until(lambda: (move := server.devices[NAME].last("one")) and move.waits, "it waits")
+        move = server.devices[NAME].last("one")
+        assert (move.state, move.message) == ("Preflight", f"waits for the maintenance window {hour:02}:00-{hour:02}:30")
+        assert server.served_bytes == []
+    with running(server, state):
+        move = settled(server, "one")
+        assert (move.state, move.message, move.waits) == ("Committed", "", False)
+
+
+def test_only_differences_are_fetched_where_only_they_are_allowed(server: AgentServer, state: Path) -> None:
+    with running(server, state):
+        wait_until(lambda: NAME in server.devices, "hello")
+        model = dense_model(1)
+        server.offer(NAME, server.artifact("none", model, golden_for(model), differences_only=True))
+        assert "nothing here that they could go to" in settled(server, "none").message
+        assert server.served_bytes == []
+        assert server.devices[NAME].hello.facts.cores >= 1

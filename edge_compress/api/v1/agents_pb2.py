@@ -26,7 +26,7 @@ from edge_compress.api.v1 import common_pb2 as edge__compress_dot_api_dot_v1_dot
 from edge_compress.api.v1 import artifacts_pb2 as edge__compress_dot_api_dot_v1_dot_artifacts__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!edge_compress/api/v1/agents.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\x1a$edge_compress/api/v1/artifacts.proto\"\xa0\x01\n\x06\x44\x65vice\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.DeviceSpec\x12\x32\n\x06status\x18\x03 \x01(\x0b\x32\".edge_compress.api.v1.DeviceStatus\"\xcb\x01\n\nDeviceSpec\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12<\n\x06labels\x18\x02 \x03(\x0b\x32,.edge_compress.api.v1.DeviceSpec.LabelsEntry\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x17\n\x0fruntime_version\x18\x04 \x01(\t\x12\x0f\n\x07machine\x18\x05 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x03\n\x0c\x44\x65viceStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x11\n\tlast_seen\x18\x04 \x01(\x01\x12\r\n\x05model\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x12\n\nassignment\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\x12\x18\n\x0bp95_seconds\x18\n \x01(\x01H\x00\x88\x01\x01\x12!\n\x14joules_per_inference\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x15\n\renergy_source\x18\x0c \x01(\t\x12\x12\n\ninferences\x18\r \x01(\x03\x12\x0f\n\x07offered\x18\x0e \x01(\t\x12\x0f\n\x07news_at\x18\x0f \x01(\x01\x12\x10\n\x08\x66\x61ilures\x18\x10 \x01(\x05\x12\x11\n\tfailed_at\x18\x11 \x01(\x01\x42\x0e\n\x0c_p95_secondsB\x17\n\x15_joules_per_inference\"\xdf\x01\n\x0c\x41gentMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.edge_compress.api.v1.HelloH\x00\x12\x34\n\theartbeat\x18\x02 \x01(\x0b\x32\x1f.edge_compress.api.v1.HeartbeatH\x00\x12*\n\x04move\x18\x03 \x01(\x0b\x32\x1a.edge_compress.api.v1.MoveH\x00\x12\x34\n\x07reports\x18\x04 \x01(\x0b\x32!.edge_compress.api.v1.ReportBatchH\x00\x42\t\n\x07message\"\xb4\x01\n\rServerMessage\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.edge_compress.api.v1.WelcomeH\x00\x12\x36\n\nassignment\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.AssignmentH\x00\x12.\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x1f.edge_compress.api.v1.ReportAckH\x00\x42\t\n\x07message\"\x9d\x02\n\x05Hello\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.edge_compress.api.v1.Hello.LabelsEntry\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x17\n\x0fruntime_version\x18\x06 \x01(\t\x12\x0f\n\x07machine\x18\x07 \x01(\t\x12\x16\n\x0e\x63urrent_sha256\x18\x08 \x01(\t\x12\x12\n\nassignment\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x81\x01\n\x07Welcome\x12\x19\n\x11heartbeat_seconds\x18\x01 \x01(\x01\x12\x16\n\x0ereport_seconds\x18\x02 \x01(\x01\x12\x1b\n\x0ewatts_per_core\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bserver_time\x18\x04 \x01(\x01\x42\x11\n\x0f_watts_per_core\"#\n\tHeartbeat\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x03\"\xb2\x01\n\x04Move\x12\x12\n\nassignment\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x16\n\x0e\x63urrent_sha256\x18\x04 \x01(\t\x12\x18\n\x0bp95_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11peak_memory_bytes\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x0e\n\x0c_p95_secondsB\x14\n\x12_peak_memory_bytes\"\xa6\x02\n\nAssignment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x04 \x01(\t\x12\x30\n\x04spec\x18\x05 \x01(\x0b\x32\".edge_compress.api.v1.ArtifactSpec\x12 \n\x13latency_p95_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x1c\n\x14self_test_per_second\x18\t \x01(\x01\x12\x0e\n\x06\x63ohort\x18\n \x01(\tB\x16\n\x14_latency_p95_secondsB\x0f\n\r_memory_bytes\"S\n\x0bReportBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x32\n\x07reports\x18\x02 \x03(\x0b\x32!.edge_compress.api.v1.UsageReport\"\x8b\x03\n\x0bUsageReport\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x63ohort\x18\x04 \x01(\t\x12\x45\n\ninferences\x18\x05 \x03(\x0b\x32\x31.edge_compress.api.v1.UsageReport.InferencesEntry\x12\x15\n\rbucket_bounds\x18\x06 \x03(\x01\x12\x15\n\rbucket_counts\x18\x07 \x03(\x03\x12\x14\n\x0c\x64uration_sum\x18\x08 \x01(\x01\x12\x32\n\x06\x65nergy\x18\t \x03(\x0b\x32\".edge_compress.api.v1.EnergyReport\x12\x1e\n\x11peak_memory_bytes\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0breported_at\x18\x0b \x01(\x01\x1a\x31\n\x0fInferencesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x14\n\x12_peak_memory_bytes\"=\n\x0c\x45nergyReport\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06joules\x18\x03 \x01(\x01\"\x1d\n\tReportAck\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"]\n\x13ListDevicesResponse\x12-\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1c.edge_compress.api.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x14WatchDevicesResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12,\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x1c.edge_compress.api.v1.Device2\xcd\x03\n\x0c\x41gentService\x12K\n\tGetDevice\x12 .edge_compress.api.v1.GetRequest\x1a\x1c.edge_compress.api.v1.Device\x12[\n\x0bListDevices\x12!.edge_compress.api.v1.ListRequest\x1a).edge_compress.api.v1.ListDevicesResponse\x12`\n\x0cWatchDevices\x12\".edge_compress.api.v1.WatchRequest\x1a*.edge_compress.api.v1.WatchDevicesResponse0\x01\x12Y\n\x0c\x44\x65leteDevice\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponse\x12V\n\x07Session\x12\".edge_compress.api.v1.AgentMessage\x1a#.edge_compress.api.v1.ServerMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!edge_compress/api/v1/agents.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\x1a$edge_compress/api/v1/artifacts.proto\"\xa0\x01\n\x06\x44\x65vice\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.DeviceSpec\x12\x32\n\x06status\x18\x03 \x01(\x0b\x32\".edge_compress.api.v1.DeviceStatus\"\xfd\x01\n\nDeviceSpec\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12<\n\x06labels\x18\x02 \x03(\x0b\x32,.edge_compress.api.v1.DeviceSpec.LabelsEntry\x12\x15\n\ragent_version\x18\x03 \x01(\t\x12\x17\n\x0fruntime_version\x18\x04 \x01(\t\x12\x0f\n\x07machine\x18\x05 \x01(\t\x12\x30\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32!.edge_compress.api.v1.DeviceFacts\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8f\x01\n\x0b\x44\x65viceFacts\x12\r\n\x05\x63ores\x18\x01 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x15\n\rstorage_bytes\x18\x03 \x01(\x03\x12\x1d\n\x10int8_dot_product\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08runtimes\x18\x05 \x03(\tB\x13\n\x11_int8_dot_product\"\xcc\x03\n\x0c\x44\x65viceStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x11\n\tlast_seen\x18\x04 \x01(\x01\x12\r\n\x05model\x18\x05 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x12\n\nassignment\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\x12\x18\n\x0bp95_seconds\x18\n \x01(\x01H\x00\x88\x01\x01\x12!\n\x14joules_per_inference\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x15\n\renergy_source\x18\x0c \x01(\t\x12\x12\n\ninferences\x18\r \x01(\x03\x12\x0f\n\x07offered\x18\x0e \x01(\t\x12\x0f\n\x07news_at\x18\x0f \x01(\x01\x12\x10\n\x08\x66\x61ilures\x18\x10 \x01(\x05\x12\x11\n\tfailed_at\x18\x11 \x01(\x01\x12\r\n\x05waits\x18\x12 \x01(\x08\x12\r\n\x05\x64rift\x18\x13 \x03(\t\x12\x10\n\x08made_for\x18\x14 \x01(\t\x12\x17\n\x0f\x62\x61\x64_differences\x18\x15 \x01(\x03\x42\x0e\n\x0c_p95_secondsB\x17\n\x15_joules_per_inference\"\xdf\x01\n\x0c\x41gentMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.edge_compress.api.v1.HelloH\x00\x12\x34\n\theartbeat\x18\x02 \x01(\x0b\x32\x1f.edge_compress.api.v1.HeartbeatH\x00\x12*\n\x04move\x18\x03 \x01(\x0b\x32\x1a.edge_compress.api.v1.MoveH\x00\x12\x34\n\x07reports\x18\x04 \x01(\x0b\x32!.edge_compress.api.v1.ReportBatchH\x00\x42\t\n\x07message\"\xb4\x01\n\rServerMessage\x12\x30\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.edge_compress.api.v1.WelcomeH\x00\x12\x36\n\nassignment\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.AssignmentH\x00\x12.\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x1f.edge_compress.api.v1.ReportAckH\x00\x42\t\n\x07message\"\xcf\x02\n\x05Hello\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x37\n\x06labels\x18\x03 \x03(\x0b\x32\'.edge_compress.api.v1.Hello.LabelsEntry\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x17\n\x0fruntime_version\x18\x06 \x01(\t\x12\x0f\n\x07machine\x18\x07 \x01(\t\x12\x16\n\x0e\x63urrent_sha256\x18\x08 \x01(\t\x12\x12\n\nassignment\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\x12\x30\n\x05\x66\x61\x63ts\x18\x0b \x01(\x0b\x32!.edge_compress.api.v1.DeviceFacts\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x81\x01\n\x07Welcome\x12\x19\n\x11heartbeat_seconds\x18\x01 \x01(\x01\x12\x16\n\x0ereport_seconds\x18\x02 \x01(\x01\x12\x1b\n\x0ewatts_per_core\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bserver_time\x18\x04 \x01(\x01\x42\x11\n\x0f_watts_per_core\"#\n\tHeartbeat\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x03\"\xda\x01\n\x04Move\x12\x12\n\nassignment\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x16\n\x0e\x63urrent_sha256\x18\x04 \x01(\t\x12\x18\n\x0bp95_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11peak_memory_bytes\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05waits\x18\x07 \x01(\x08\x12\x17\n\x0f\x62\x61\x64_differences\x18\x08 \x01(\x05\x42\x0e\n\x0c_p95_secondsB\x14\n\x12_peak_memory_bytes\"\x8d\x03\n\nAssignment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x04 \x01(\t\x12\x30\n\x04spec\x18\x05 \x01(\x0b\x32\".edge_compress.api.v1.ArtifactSpec\x12 \n\x13latency_p95_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x1c\n\x14self_test_per_second\x18\t \x01(\x01\x12\x0e\n\x06\x63ohort\x18\n \x01(\t\x12\x31\n\tfallbacks\x18\x0b \x03(\x0b\x32\x1e.edge_compress.api.v1.Fallback\x12\x18\n\x10\x64ifferences_only\x18\x0c \x01(\x08\x12\x18\n\x10\x62ytes_per_second\x18\r \x01(\x01\x42\x16\n\x14_latency_p95_secondsB\x0f\n\r_memory_bytes\"N\n\x08\x46\x61llback\x12\x10\n\x08\x61rtifact\x18\x01 \x01(\t\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".edge_compress.api.v1.ArtifactSpec\"S\n\x0bReportBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x32\n\x07reports\x18\x02 \x03(\x0b\x32!.edge_compress.api.v1.UsageReport\"\x8b\x03\n\x0bUsageReport\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x63ohort\x18\x04 \x01(\t\x12\x45\n\ninferences\x18\x05 \x03(\x0b\x32\x31.edge_compress.api.v1.UsageReport.InferencesEntry\x12\x15\n\rbucket_bounds\x18\x06 \x03(\x01\x12\x15\n\rbucket_counts\x18\x07 \x03(\x03\x12\x14\n\x0c\x64uration_sum\x18\x08 \x01(\x01\x12\x32\n\x06\x65nergy\x18\t \x03(\x0b\x32\".edge_compress.api.v1.EnergyReport\x12\x1e\n\x11peak_memory_bytes\x18\n \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0breported_at\x18\x0b \x01(\x01\x1a\x31\n\x0fInferencesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x14\n\x12_peak_memory_bytes\"=\n\x0c\x45nergyReport\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05scope\x18\x02 \x01(\t\x12\x0e\n\x06joules\x18\x03 \x01(\x01\"\x1d\n\tReportAck\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"]\n\x13ListDevicesResponse\x12-\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1c.edge_compress.api.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x14WatchDevicesResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12,\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x1c.edge_compress.api.v1.Device2\xcd\x03\n\x0c\x41gentService\x12K\n\tGetDevice\x12 .edge_compress.api.v1.GetRequest\x1a\x1c.edge_compress.api.v1.Device\x12[\n\x0bListDevices\x12!.edge_compress.api.v1.ListRequest\x1a).edge_compress.api.v1.ListDevicesResponse\x12`\n\x0cWatchDevices\x12\".edge_compress.api.v1.WatchRequest\x1a*.edge_compress.api.v1.WatchDevicesResponse0\x01\x12Y\n\x0c\x44\x65leteDevice\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponse\x12V\n\x07Session\x12\".edge_compress.api.v1.AgentMessage\x1a#.edge_compress.api.v1.ServerMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,41 +42,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEVICE']._serialized_start=133
   _globals['_DEVICE']._serialized_end=293
   _globals['_DEVICESPEC']._serialized_start=296
-  _globals['_DEVICESPEC']._serialized_end=499
-  _globals['_DEVICESPEC_LABELSENTRY']._serialized_start=454
-  _globals['_DEVICESPEC_LABELSENTRY']._serialized_end=499
-  _globals['_DEVICESTATUS']._serialized_start=502
-  _globals['_DEVICESTATUS']._serialized_end=889
-  _globals['_AGENTMESSAGE']._serialized_start=892
-  _globals['_AGENTMESSAGE']._serialized_end=1115
-  _globals['_SERVERMESSAGE']._serialized_start=1118
-  _globals['_SERVERMESSAGE']._serialized_end=1298
-  _globals['_HELLO']._serialized_start=1301
-  _globals['_HELLO']._serialized_end=1586
-  _globals['_HELLO_LABELSENTRY']._serialized_start=454
-  _globals['_HELLO_LABELSENTRY']._serialized_end=499
-  _globals['_WELCOME']._serialized_start=1589
-  _globals['_WELCOME']._serialized_end=1718
-  _globals['_HEARTBEAT']._serialized_start=1720
-  _globals['_HEARTBEAT']._serialized_end=1755
-  _globals['_MOVE']._serialized_start=1758
-  _globals['_MOVE']._serialized_end=1936
-  _globals['_ASSIGNMENT']._serialized_start=1939
-  _globals['_ASSIGNMENT']._serialized_end=2233
-  _globals['_REPORTBATCH']._serialized_start=2235
-  _globals['_REPORTBATCH']._serialized_end=2318
-  _globals['_USAGEREPORT']._serialized_start=2321
-  _globals['_USAGEREPORT']._serialized_end=2716
-  _globals['_USAGEREPORT_INFERENCESENTRY']._serialized_start=2645
-  _globals['_USAGEREPORT_INFERENCESENTRY']._serialized_end=2694
-  _globals['_ENERGYREPORT']._serialized_start=2718
-  _globals['_ENERGYREPORT']._serialized_end=2779
-  _globals['_REPORTACK']._serialized_start=2781
-  _globals['_REPORTACK']._serialized_end=2810
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=2812
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=2905
-  _globals['_WATCHDEVICESRESPONSE']._serialized_start=2907
-  _globals['_WATCHDEVICESRESPONSE']._serialized_end=3027
-  _globals['_AGENTSERVICE']._serialized_start=3030
-  _globals['_AGENTSERVICE']._serialized_end=3491
+  _globals['_DEVICESPEC']._serialized_end=549
+  _globals['_DEVICESPEC_LABELSENTRY']._serialized_start=504
+  _globals['_DEVICESPEC_LABELSENTRY']._serialized_end=549
+  _globals['_DEVICEFACTS']._serialized_start=552
+  _globals['_DEVICEFACTS']._serialized_end=695
+  _globals['_DEVICESTATUS']._serialized_start=698
+  _globals['_DEVICESTATUS']._serialized_end=1158
+  _globals['_AGENTMESSAGE']._serialized_start=1161
+  _globals['_AGENTMESSAGE']._serialized_end=1384
+  _globals['_SERVERMESSAGE']._serialized_start=1387
+  _globals['_SERVERMESSAGE']._serialized_end=1567
+  _globals['_HELLO']._serialized_start=1570
+  _globals['_HELLO']._serialized_end=1905
+  _globals['_HELLO_LABELSENTRY']._serialized_start=504
+  _globals['_HELLO_LABELSENTRY']._serialized_end=549
+  _globals['_WELCOME']._serialized_start=1908
+  _globals['_WELCOME']._serialized_end=2037
+  _globals['_HEARTBEAT']._serialized_start=2039
+  _globals['_HEARTBEAT']._serialized_end=2074
+  _globals['_MOVE']._serialized_start=2077
+  _globals['_MOVE']._serialized_end=2295
+  _globals['_ASSIGNMENT']._serialized_start=2298
+  _globals['_ASSIGNMENT']._serialized_end=2695
+  _globals['_FALLBACK']._serialized_start=2697
+  _globals['_FALLBACK']._serialized_end=2775
+  _globals['_REPORTBATCH']._serialized_start=2777
+  _globals['_REPORTBATCH']._serialized_end=2860
+  _globals['_USAGEREPORT']._serialized_start=2863
+  _globals['_USAGEREPORT']._serialized_end=3258
+  _globals['_USAGEREPORT_INFERENCESENTRY']._serialized_start=3187
+  _globals['_USAGEREPORT_INFERENCESENTRY']._serialized_end=3236
+  _globals['_ENERGYREPORT']._serialized_start=3260
+  _globals['_ENERGYREPORT']._serialized_end=3321
+  _globals['_REPORTACK']._serialized_start=3323
+  _globals['_REPORTACK']._serialized_end=3352
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=3354
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=3447
+  _globals['_WATCHDEVICESRESPONSE']._serialized_start=3449
+  _globals['_WATCHDEVICESRESPONSE']._serialized_end=3569
+  _globals['_AGENTSERVICE']._serialized_start=3572
+  _globals['_AGENTSERVICE']._serialized_end=4033
 # @@protoc_insertion_point(module_scope)

@@ -19,7 +19,7 @@ class Device(_message.Message):
     def __init__(self, metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[DeviceSpec, _Mapping]] = ..., status: _Optional[_Union[DeviceStatus, _Mapping]] = ...) -> None: ...
 
 class DeviceSpec(_message.Message):
-    __slots__ = ("profile", "labels", "agent_version", "runtime_version", "machine")
+    __slots__ = ("profile", "labels", "agent_version", "runtime_version", "machine", "facts")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,15 +32,31 @@ class DeviceSpec(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     MACHINE_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     profile: str
     labels: _containers.ScalarMap[str, str]
     agent_version: str
     runtime_version: str
     machine: str
-    def __init__(self, profile: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., machine: _Optional[str] = ...) -> None: ...
+    facts: DeviceFacts
+    def __init__(self, profile: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., machine: _Optional[str] = ..., facts: _Optional[_Union[DeviceFacts, _Mapping]] = ...) -> None: ...
+
+class DeviceFacts(_message.Message):
+    __slots__ = ("cores", "memory_bytes", "storage_bytes", "int8_dot_product", "runtimes")
+    CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INT8_DOT_PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    RUNTIMES_FIELD_NUMBER: _ClassVar[int]
+    cores: int
+    memory_bytes: int
+    storage_bytes: int
+    int8_dot_product: bool
+    runtimes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cores: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., int8_dot_product: _Optional[bool] = ..., runtimes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
-    __slots__ = ("state", "connected", "boot_id", "last_seen", "model", "artifact", "version", "assignment", "message", "p95_seconds", "joules_per_inference", "energy_source", "inferences", "offered", "news_at", "failures", "failed_at")
+    __slots__ = ("state", "connected", "boot_id", "last_seen", "model", "artifact", "version", "assignment", "message", "p95_seconds", "joules_per_inference", "energy_source", "inferences", "offered", "news_at", "failures", "failed_at", "waits", "drift", "made_for", "bad_differences")
     STATE_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +74,10 @@ class DeviceStatus(_message.Message):
     NEWS_AT_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     FAILED_AT_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
+    MADE_FOR_FIELD_NUMBER: _ClassVar[int]
+    BAD_DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     state: str
     connected: bool
     boot_id: str
@@ -75,7 +95,11 @@ class DeviceStatus(_message.Message):
     news_at: float
     failures: int
     failed_at: float
-    def __init__(self, state: _Optional[str] = ..., connected: _Optional[bool] = ..., boot_id: _Optional[str] = ..., last_seen: _Optional[float] = ..., model: _Optional[str] = ..., artifact: _Optional[str] = ..., version: _Optional[str] = ..., assignment: _Optional[str] = ..., message: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ..., inferences: _Optional[int] = ..., offered: _Optional[str] = ..., news_at: _Optional[float] = ..., failures: _Optional[int] = ..., failed_at: _Optional[float] = ...) -> None: ...
+    waits: bool
+    drift: _containers.RepeatedScalarFieldContainer[str]
+    made_for: str
+    bad_differences: int
+    def __init__(self, state: _Optional[str] = ..., connected: _Optional[bool] = ..., boot_id: _Optional[str] = ..., last_seen: _Optional[float] = ..., model: _Optional[str] = ..., artifact: _Optional[str] = ..., version: _Optional[str] = ..., assignment: _Optional[str] = ..., message: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ..., inferences: _Optional[int] = ..., offered: _Optional[str] = ..., news_at: _Optional[float] = ..., failures: _Optional[int] = ..., failed_at: _Optional[float] = ..., waits: _Optional[bool] = ..., drift: _Optional[_Iterable[str]] = ..., made_for: _Optional[str] = ..., bad_differences: _Optional[int] = ...) -> None: ...
 
 class AgentMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "move", "reports")
@@ -100,7 +124,7 @@ class ServerMessage(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., ack: _Optional[_Union[ReportAck, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("device", "profile", "labels", "boot_id", "agent_version", "runtime_version", "machine", "current_sha256", "assignment", "state")
+    __slots__ = ("device", "profile", "labels", "boot_id", "agent_version", "runtime_version", "machine", "current_sha256", "assignment", "state", "facts")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +142,7 @@ class Hello(_message.Message):
     CURRENT_SHA256_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     device: str
     profile: str
     labels: _containers.ScalarMap[str, str]
@@ -128,7 +153,8 @@ class Hello(_message.Message):
     current_sha256: str
     assignment: str
     state: str
-    def __init__(self, device: _Optional[str] = ..., profile: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., boot_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., machine: _Optional[str] = ..., current_sha256: _Optional[str] = ..., assignment: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+    facts: DeviceFacts
+    def __init__(self, device: _Optional[str] = ..., profile: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., boot_id: _Optional[str] = ..., agent_version: _Optional[str] = ..., runtime_version: _Optional[str] = ..., machine: _Optional[str] = ..., current_sha256: _Optional[str] = ..., assignment: _Optional[str] = ..., state: _Optional[str] = ..., facts: _Optional[_Union[DeviceFacts, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("heartbeat_seconds", "report_seconds", "watts_per_core", "server_time")
@@ -149,23 +175,27 @@ class Heartbeat(_message.Message):
     def __init__(self, resident_bytes: _Optional[int] = ...) -> None: ...
 
 class Move(_message.Message):
-    __slots__ = ("assignment", "state", "message", "current_sha256", "p95_seconds", "peak_memory_bytes")
+    __slots__ = ("assignment", "state", "message", "current_sha256", "p95_seconds", "peak_memory_bytes", "waits", "bad_differences")
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CURRENT_SHA256_FIELD_NUMBER: _ClassVar[int]
     P95_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
+    BAD_DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
     assignment: str
     state: str
     message: str
     current_sha256: str
     p95_seconds: float
     peak_memory_bytes: int
-    def __init__(self, assignment: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., current_sha256: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ...) -> None: ...
+    waits: bool
+    bad_differences: int
+    def __init__(self, assignment: _Optional[str] = ..., state: _Optional[str] = ..., message: _Optional[str] = ..., current_sha256: _Optional[str] = ..., p95_seconds: _Optional[float] = ..., peak_memory_bytes: _Optional[int] = ..., waits: _Optional[bool] = ..., bad_differences: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("id", "deployment", "rollout", "artifact", "spec", "latency_p95_seconds", "memory_bytes", "threads", "self_test_per_second", "cohort")
+    __slots__ = ("id", "deployment", "rollout", "artifact", "spec", "latency_p95_seconds", "memory_bytes", "threads", "self_test_per_second", "cohort", "fallbacks", "differences_only", "bytes_per_second")
     ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +206,9 @@ class Assignment(_message.Message):
     THREADS_FIELD_NUMBER: _ClassVar[int]
     SELF_TEST_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     COHORT_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     id: str
     deployment: str
     rollout: str
@@ -186,7 +219,18 @@ class Assignment(_message.Message):
     threads: int
     self_test_per_second: float
     cohort: str
-    def __init__(self, id: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout: _Optional[str] = ..., artifact: _Optional[str] = ..., spec: _Optional[_Union[_artifacts_pb2.ArtifactSpec, _Mapping]] = ..., latency_p95_seconds: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., self_test_per_second: _Optional[float] = ..., cohort: _Optional[str] = ...) -> None: ...
+    fallbacks: _containers.RepeatedCompositeFieldContainer[Fallback]
+    differences_only: bool
+    bytes_per_second: float
+    def __init__(self, id: _Optional[str] = ..., deployment: _Optional[str] = ..., rollout: _Optional[str] = ..., artifact: _Optional[str] = ..., spec: _Optional[_Union[_artifacts_pb2.ArtifactSpec, _Mapping]] = ..., latency_p95_seconds: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., threads: _Optional[int] = ..., self_test_per_second: _Optional[float] = ..., cohort: _Optional[str] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ..., differences_only: _Optional[bool] = ..., bytes_per_second: _Optional[float] = ...) -> None: ...
+
+class Fallback(_message.Message):
+    __slots__ = ("artifact", "spec")
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    artifact: str
+    spec: _artifacts_pb2.ArtifactSpec
+    def __init__(self, artifact: _Optional[str] = ..., spec: _Optional[_Union[_artifacts_pb2.ArtifactSpec, _Mapping]] = ...) -> None: ...
 
 class ReportBatch(_message.Message):
     __slots__ = ("sequence", "reports")

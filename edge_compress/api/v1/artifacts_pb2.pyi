@@ -117,16 +117,18 @@ class UploadHeader(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., offset_bytes: _Optional[int] = ...) -> None: ...
 
 class DownloadBlobRequest(_message.Message):
-    __slots__ = ("sha256", "offset_bytes", "accept", "base_sha256")
+    __slots__ = ("sha256", "offset_bytes", "accept", "base_sha256", "max_bytes_per_second")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_FIELD_NUMBER: _ClassVar[int]
     BASE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     sha256: str
     offset_bytes: int
     accept: _containers.RepeatedScalarFieldContainer[Encoding]
     base_sha256: str
-    def __init__(self, sha256: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., accept: _Optional[_Iterable[_Union[Encoding, str]]] = ..., base_sha256: _Optional[str] = ...) -> None: ...
+    max_bytes_per_second: float
+    def __init__(self, sha256: _Optional[str] = ..., offset_bytes: _Optional[int] = ..., accept: _Optional[_Iterable[_Union[Encoding, str]]] = ..., base_sha256: _Optional[str] = ..., max_bytes_per_second: _Optional[float] = ...) -> None: ...
 
 class Chunk(_message.Message):
     __slots__ = ("offset", "data", "encoding")

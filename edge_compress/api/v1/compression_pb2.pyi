@@ -59,7 +59,7 @@ class JobSpec(_message.Message):
     def __init__(self, key: _Optional[str] = ..., model: _Optional[str] = ..., profile: _Optional[str] = ..., recipe: _Optional[str] = ..., objective: _Optional[str] = ..., deployment: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("state", "progress", "step", "message", "artifact", "started_at", "finished_at")
+    __slots__ = ("state", "progress", "step", "message", "artifact", "started_at", "finished_at", "fallbacks")
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class JobStatus(_message.Message):
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     state: str
     progress: float
     step: str
@@ -74,7 +75,8 @@ class JobStatus(_message.Message):
     artifact: str
     started_at: float
     finished_at: float
-    def __init__(self, state: _Optional[str] = ..., progress: _Optional[float] = ..., step: _Optional[str] = ..., message: _Optional[str] = ..., artifact: _Optional[str] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ...) -> None: ...
+    fallbacks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, state: _Optional[str] = ..., progress: _Optional[float] = ..., step: _Optional[str] = ..., message: _Optional[str] = ..., artifact: _Optional[str] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., fallbacks: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CancelJobRequest(_message.Message):
     __slots__ = ("name",)

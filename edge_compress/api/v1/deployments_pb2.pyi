@@ -63,7 +63,7 @@ class Selector(_message.Message):
     def __init__(self, profiles: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RolloutPolicy(_message.Message):
-    __slots__ = ("steps_ratio", "advance_at_ratio", "abort_at_ratio", "min_executed", "soak_seconds", "device_deadline_seconds", "gates")
+    __slots__ = ("steps_ratio", "advance_at_ratio", "abort_at_ratio", "min_executed", "soak_seconds", "device_deadline_seconds", "gates", "metered")
     STEPS_RATIO_FIELD_NUMBER: _ClassVar[int]
     ADVANCE_AT_RATIO_FIELD_NUMBER: _ClassVar[int]
     ABORT_AT_RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class RolloutPolicy(_message.Message):
     SOAK_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     GATES_FIELD_NUMBER: _ClassVar[int]
+    METERED_FIELD_NUMBER: _ClassVar[int]
     steps_ratio: _containers.RepeatedScalarFieldContainer[float]
     advance_at_ratio: float
     abort_at_ratio: float
@@ -78,7 +79,8 @@ class RolloutPolicy(_message.Message):
     soak_seconds: float
     device_deadline_seconds: float
     gates: _containers.RepeatedCompositeFieldContainer[Gate]
-    def __init__(self, steps_ratio: _Optional[_Iterable[float]] = ..., advance_at_ratio: _Optional[float] = ..., abort_at_ratio: _Optional[float] = ..., min_executed: _Optional[int] = ..., soak_seconds: _Optional[float] = ..., device_deadline_seconds: _Optional[float] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ...) -> None: ...
+    metered: str
+    def __init__(self, steps_ratio: _Optional[_Iterable[float]] = ..., advance_at_ratio: _Optional[float] = ..., abort_at_ratio: _Optional[float] = ..., min_executed: _Optional[int] = ..., soak_seconds: _Optional[float] = ..., device_deadline_seconds: _Optional[float] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., metered: _Optional[str] = ...) -> None: ...
 
 class Gate(_message.Message):
     __slots__ = ("metric", "max_increase", "against", "require")
@@ -103,7 +105,7 @@ class Rollout(_message.Message):
     def __init__(self, metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[RolloutSpec, _Mapping]] = ..., status: _Optional[_Union[RolloutStatus, _Mapping]] = ...) -> None: ...
 
 class RolloutSpec(_message.Message):
-    __slots__ = ("deployment", "model", "artifacts", "base", "base_rollout")
+    __slots__ = ("deployment", "model", "artifacts", "base", "base_rollout", "ladders")
     class ArtifactsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -123,12 +125,22 @@ class RolloutSpec(_message.Message):
     ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     BASE_ROLLOUT_FIELD_NUMBER: _ClassVar[int]
+    LADDERS_FIELD_NUMBER: _ClassVar[int]
     deployment: str
     model: str
     artifacts: _containers.ScalarMap[str, str]
     base: _containers.ScalarMap[str, str]
     base_rollout: str
-    def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Mapping[str, str]] = ..., base_rollout: _Optional[str] = ...) -> None: ...
+    ladders: _containers.RepeatedCompositeFieldContainer[Ladder]
+    def __init__(self, deployment: _Optional[str] = ..., model: _Optional[str] = ..., artifacts: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Mapping[str, str]] = ..., base_rollout: _Optional[str] = ..., ladders: _Optional[_Iterable[_Union[Ladder, _Mapping]]] = ...) -> None: ...
+
+class Ladder(_message.Message):
+    __slots__ = ("profile", "artifacts")
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
+    profile: str
+    artifacts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, profile: _Optional[str] = ..., artifacts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RolloutStatus(_message.Message):
     __slots__ = ("state", "step", "share_ratio", "message", "devices", "step_started_at", "held", "promoted", "completed", "waits_for_gates", "gates", "began_at")

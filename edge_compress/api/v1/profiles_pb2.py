@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from edge_compress.api.v1 import common_pb2 as edge__compress_dot_api_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#edge_compress/api/v1/profiles.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\"\xa4\x01\n\x07Profile\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.edge_compress.api.v1.ProfileSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"\xb5\x03\n\x0bProfileSpec\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rstorage_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nprecisions\x18\x04 \x03(\t\x12\x18\n\x10int8_dot_product\x18\x05 \x01(\x08\x12\x1f\n\x12power_budget_watts\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0frate_per_second\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13latency_p95_seconds\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x0f\n\x07threads\x18\t \x01(\x05\x12(\n\x04link\x18\n \x01(\x0b\x32\x1a.edge_compress.api.v1.Link\x12.\n\x07\x63ompute\x18\x0b \x01(\x0b\x32\x1d.edge_compress.api.v1.ComputeB\x0f\n\r_memory_bytesB\x10\n\x0e_storage_bytesB\x15\n\x13_power_budget_wattsB\x12\n\x10_rate_per_secondB\x16\n\x14_latency_p95_seconds\"]\n\x04Link\x12&\n\x19\x62\x61ndwidth_bits_per_second\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07metered\x18\x02 \x01(\x08\x42\x1c\n\x1a_bandwidth_bits_per_second\"\xf3\x01\n\x07\x43ompute\x12\x1c\n\x0f\x66p32_per_second\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fint8_per_second\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12.\n!memory_bandwidth_bytes_per_second\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0ewatts_per_core\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x12\n\x10_fp32_per_secondB\x12\n\x10_int8_per_secondB$\n\"_memory_bandwidth_bytes_per_secondB\x11\n\x0f_watts_per_core\"y\n\x13\x41pplyProfileRequest\x12.\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.edge_compress.api.v1.Profile\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"{\n\x14\x41pplyProfileResponse\x12.\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.edge_compress.api.v1.Profile\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"`\n\x14ListProfilesResponse\x12/\n\x08profiles\x18\x01 \x03(\x0b\x32\x1d.edge_compress.api.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x15WatchProfilesResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12.\n\x07profile\x18\x02 \x01(\x0b\x32\x1d.edge_compress.api.v1.Profile2\xe5\x03\n\x0eProfileService\x12\x65\n\x0c\x41pplyProfile\x12).edge_compress.api.v1.ApplyProfileRequest\x1a*.edge_compress.api.v1.ApplyProfileResponse\x12M\n\nGetProfile\x12 .edge_compress.api.v1.GetRequest\x1a\x1d.edge_compress.api.v1.Profile\x12]\n\x0cListProfiles\x12!.edge_compress.api.v1.ListRequest\x1a*.edge_compress.api.v1.ListProfilesResponse\x12\x62\n\rWatchProfiles\x12\".edge_compress.api.v1.WatchRequest\x1a+.edge_compress.api.v1.WatchProfilesResponse0\x01\x12Z\n\rDeleteProfile\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#edge_compress/api/v1/profiles.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\"\xa4\x01\n\x07Profile\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.edge_compress.api.v1.ProfileSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"\xb5\x03\n\x0bProfileSpec\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x19\n\x0cmemory_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rstorage_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nprecisions\x18\x04 \x03(\t\x12\x18\n\x10int8_dot_product\x18\x05 \x01(\x08\x12\x1f\n\x12power_budget_watts\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0frate_per_second\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13latency_p95_seconds\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x0f\n\x07threads\x18\t \x01(\x05\x12(\n\x04link\x18\n \x01(\x0b\x32\x1a.edge_compress.api.v1.Link\x12.\n\x07\x63ompute\x18\x0b \x01(\x0b\x32\x1d.edge_compress.api.v1.ComputeB\x0f\n\r_memory_bytesB\x10\n\x0e_storage_bytesB\x15\n\x13_power_budget_wattsB\x12\n\x10_rate_per_secondB\x16\n\x14_latency_p95_seconds\"\xa7\x01\n\x04Link\x12&\n\x19\x62\x61ndwidth_bits_per_second\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07metered\x18\x02 \x01(\x08\x12(\n\x1bupdate_rate_bits_per_second\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x1c\n\x1a_bandwidth_bits_per_secondB\x1e\n\x1c_update_rate_bits_per_second\"\xf3\x01\n\x07\x43ompute\x12\x1c\n\x0f\x66p32_per_second\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fint8_per_second\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12.\n!memory_bandwidth_bytes_per_second\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0ewatts_per_core\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x12\n\x10_fp32_per_secondB\x12\n\x10_int8_per_secondB$\n\"_memory_bandwidth_bytes_per_secondB\x11\n\x0f_watts_per_core\"y\n\x13\x41pplyProfileRequest\x12.\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.edge_compress.api.v1.Profile\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"{\n\x14\x41pplyProfileResponse\x12.\n\x07profile\x18\x01 \x01(\x0b\x32\x1d.edge_compress.api.v1.Profile\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"`\n\x14ListProfilesResponse\x12/\n\x08profiles\x18\x01 \x03(\x0b\x32\x1d.edge_compress.api.v1.Profile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x15WatchProfilesResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12.\n\x07profile\x18\x02 \x01(\x0b\x32\x1d.edge_compress.api.v1.Profile2\xe5\x03\n\x0eProfileService\x12\x65\n\x0c\x41pplyProfile\x12).edge_compress.api.v1.ApplyProfileRequest\x1a*.edge_compress.api.v1.ApplyProfileResponse\x12M\n\nGetProfile\x12 .edge_compress.api.v1.GetRequest\x1a\x1d.edge_compress.api.v1.Profile\x12]\n\x0cListProfiles\x12!.edge_compress.api.v1.ListRequest\x1a*.edge_compress.api.v1.ListProfilesResponse\x12\x62\n\rWatchProfiles\x12\".edge_compress.api.v1.WatchRequest\x1a+.edge_compress.api.v1.WatchProfilesResponse0\x01\x12Z\n\rDeleteProfile\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,18 +36,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILE']._serialized_end=261
   _globals['_PROFILESPEC']._serialized_start=264
   _globals['_PROFILESPEC']._serialized_end=701
-  _globals['_LINK']._serialized_start=703
-  _globals['_LINK']._serialized_end=796
-  _globals['_COMPUTE']._serialized_start=799
-  _globals['_COMPUTE']._serialized_end=1042
-  _globals['_APPLYPROFILEREQUEST']._serialized_start=1044
-  _globals['_APPLYPROFILEREQUEST']._serialized_end=1165
-  _globals['_APPLYPROFILERESPONSE']._serialized_start=1167
-  _globals['_APPLYPROFILERESPONSE']._serialized_end=1290
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=1292
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=1388
-  _globals['_WATCHPROFILESRESPONSE']._serialized_start=1390
-  _globals['_WATCHPROFILESRESPONSE']._serialized_end=1513
-  _globals['_PROFILESERVICE']._serialized_start=1516
-  _globals['_PROFILESERVICE']._serialized_end=2001
+  _globals['_LINK']._serialized_start=704
+  _globals['_LINK']._serialized_end=871
+  _globals['_COMPUTE']._serialized_start=874
+  _globals['_COMPUTE']._serialized_end=1117
+  _globals['_APPLYPROFILEREQUEST']._serialized_start=1119
+  _globals['_APPLYPROFILEREQUEST']._serialized_end=1240
+  _globals['_APPLYPROFILERESPONSE']._serialized_start=1242
+  _globals['_APPLYPROFILERESPONSE']._serialized_end=1365
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=1367
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=1463
+  _globals['_WATCHPROFILESRESPONSE']._serialized_start=1465
+  _globals['_WATCHPROFILESRESPONSE']._serialized_end=1588
+  _globals['_PROFILESERVICE']._serialized_start=1591
+  _globals['_PROFILESERVICE']._serialized_end=2076
 # @@protoc_insertion_point(module_scope)

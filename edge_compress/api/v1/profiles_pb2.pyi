@@ -44,12 +44,14 @@ class ProfileSpec(_message.Message):
     def __init__(self, runtime: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., storage_bytes: _Optional[int] = ..., precisions: _Optional[_Iterable[str]] = ..., int8_dot_product: _Optional[bool] = ..., power_budget_watts: _Optional[float] = ..., rate_per_second: _Optional[float] = ..., latency_p95_seconds: _Optional[float] = ..., threads: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., compute: _Optional[_Union[Compute, _Mapping]] = ...) -> None: ...
 
 class Link(_message.Message):
-    __slots__ = ("bandwidth_bits_per_second", "metered")
+    __slots__ = ("bandwidth_bits_per_second", "metered", "update_rate_bits_per_second")
     BANDWIDTH_BITS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     METERED_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_RATE_BITS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     bandwidth_bits_per_second: float
     metered: bool
-    def __init__(self, bandwidth_bits_per_second: _Optional[float] = ..., metered: _Optional[bool] = ...) -> None: ...
+    update_rate_bits_per_second: float
+    def __init__(self, bandwidth_bits_per_second: _Optional[float] = ..., metered: _Optional[bool] = ..., update_rate_bits_per_second: _Optional[float] = ...) -> None: ...
 
 class Compute(_message.Message):
     __slots__ = ("fp32_per_second", "int8_per_second", "memory_bandwidth_bytes_per_second", "watts_per_core")

@@ -86,3 +86,22 @@ def test_positions_survive_json_and_unknown_fields_of_a_newer_version() -> None:
     plain["mood"] = "fine"
     plain["serving"]["colour"] = "blue"
     assert from_plain(plain) == position
+
+
+def test_a_candidate_gives_way_to_the_next_best_with_the_reason() -> None:
+    last = assignment("one", "c", artifact="third")
+    first = assignment("one", "a", artifact="first", fallbacks=(assignment("one", "b", artifact="second"), last))
+    position = Position().assigned(first).moved(DeviceState.FETCHING, alone=True, base="d" * 64)
+    second = position.fallen_back("too slow here")
+    assert (second.state, second.assignment.artifact, second.message) == (
+        DeviceState.PREFLIGHT,
+        "second",
+        "not first: too slow here",
+    )
+    assert (second.alone, second.base) == (False, "")
+    third = second.fallen_back("it crashed")
+    assert (third.assignment.sha256, third.assignment.fallbacks) == (last.sha256, ())
+    assert from_plain(json.loads(json.dumps(to_plain(third)))) == third
+    back = third.rolling_back("wrong answers")
+    assert back.message == "not first: too slow here; not second: it crashed; wrong answers"
+    assert third.assigned(first).refusals == ()
