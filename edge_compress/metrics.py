@@ -37,6 +37,7 @@ SERIES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "jobs": ("gauge", ("state",), "Compression jobs by state."),
     "job_duration_seconds": ("histogram", ("strategy", "outcome"), "Duration of compression steps."),
     "prediction_error_ratio": ("gauge", ("quantity",), "Mean of |predicted - measured| / measured over the chosen artifacts."),
+    "wrong_differences_total": ("counter", ("found_by",), "Updates as differences that came out wrong and were noticed."),
     "reports_dropped_total": ("counter", ("reason",), "Usage reports of devices that were not counted."),
     "build_info": ("gauge", ("version",), "Version of the running server; always 1."),
 }
@@ -74,6 +75,7 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._bytes: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._wrong: Counter[str] = Counter()
         self._steps: dict[tuple[str, str], _Durations] = {}
         self.registry.register(self)
 
@@ -81,6 +83,11 @@ class Metrics(Collector):
         """Bytes of a blob went out, packed as they were; ``kind`` is full, delta or resumed."""
         with self._lock:
             self._bytes[kind] += amount
+
+    def wrong_differences(self, count: int) -> None:
+        """Updates as differences came out wrong on devices."""
+        with self._lock:
+            self._wrong["device"] += count
 
     def step(self, strategy: str, outcome: str, seconds: float) -> None:
         """A compression step ended."""
@@ -122,7 +129,8 @@ class Metrics(Collector):
         with self._lock:
             for labels, durations in sorted(self._steps.items()):
                 steps.add_metric(labels, _cumulated(STEP_BOUNDS, durations.counts), durations.total)
-            return [_counter("transfer_bytes_total", self._bytes), _counter("reports_dropped_total", self._dropped), steps]
+            counted = [_counter("transfer_bytes_total", self._bytes), _counter("reports_dropped_total", self._dropped)]
+            return [*counted, _counter("wrong_differences_total", self._wrong), steps]
 
     def _states(self) -> list[Metric]:
         return [

@@ -22,8 +22,11 @@ _MOST_SELF_TESTS = 5.0
 _DONE_TRYING = frozenset({DeviceState.ROLLING_BACK, DeviceState.ROLLED_BACK})
 
 
-def assignment_for(rollout: str, spec: RolloutSpec, artifact: Artifact, profile: DeviceProfileSpec) -> Assignment:
-    """The assignment of ``artifact`` to a device of ``profile`` by ``rollout``."""
+def assignment_for(
+    rollout: str, spec: RolloutSpec, artifact: Artifact, profile: DeviceProfileSpec, fallbacks: tuple[Artifact, ...] = ()
+) -> Assignment:
+    """The assignment of ``artifact``, or else one of ``fallbacks``, to a device of ``profile`` by ``rollout``. Fallbacks are no
+    term: a device that runs the artifact needs none."""
     self_test = SELF_TEST_PER_SECOND if profile.rate is None else min(profile.rate, _MOST_SELF_TESTS)
     terms = [spec.model, artifact.sha256, artifact.golden.sha256, profile.latency_p95, profile.memory, profile.threads, self_test]
     digest = hashlib.sha256(json.dumps(terms).encode()).hexdigest()[:12]
@@ -36,6 +39,7 @@ def assignment_for(rollout: str, spec: RolloutSpec, artifact: Artifact, profile:
         memory_bytes=profile.memory,
         threads=profile.threads,
         self_test_per_second=self_test,
+        fallbacks=fallbacks,
     )
 
 
@@ -56,7 +60,7 @@ def must_be_sent(status: DeviceStatus, current_sha256: str, wanted: Assignment) 
     """
     state = standing(status, wanted)
     if state is DeviceState.COMMITTED:
-        return current_sha256 != wanted.artifact.sha256
+        return not wanted.may_run(current_sha256)
     return state not in _DONE_TRYING
 
 

@@ -1,17 +1,22 @@
-"""What a deployment is told of itself: the conditions Compressed and RolledOut. Pure."""
+"""What a deployment is told of itself: the conditions Compressed and RolledOut, and ProfileDrift where
+devices contradict their profiles. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from edge_compress.delivery.demand import Progress
+from edge_compress.delivery.devices import Device
 from edge_compress.delivery.world import StoredDeployment
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.rollout import RolloutState, RolloutStatus
 
 COMPRESSED = "Compressed"
 ROLLED_OUT = "RolledOut"
+PROFILE_DRIFT = "ProfileDrift"
+_MOST_DRIFTS = 5
 
 
 def rolled_out(rollout: RolloutStatus | None) -> Progress:
@@ -20,6 +25,20 @@ def rolled_out(rollout: RolloutStatus | None) -> Progress:
         return Progress("False", "Waiting", "there is no artifact to deliver yet")
     status = "True" if rollout.state == RolloutState.COMPLETED else "False"
     return Progress(status, rollout.state, rollout.message)
+
+
+def drifted(deployment: StoredDeployment, devices: Iterable[Device]) -> Progress | None:
+    """Which of its devices contradict their profiles; None where none does and none ever did."""
+    selector = deployment.value.spec.selector
+    mine = [one for one in devices if one.status.drift and selector.matches(one.spec.profile, one.spec.labels)]
+    if not mine:
+        known = any(condition.type == PROFILE_DRIFT for condition in deployment.status.conditions)
+        return Progress("False", "AsDeclared", "every device is what its profile says") if known else None
+    words = Counter(
+        f"{one.spec.profile}: {'; '.join(one.status.drift)}; what they get is made for {one.made_for}" for one in mine
+    )
+    told = [f"{count} of {said}" for said, count in sorted(words.items())[:_MOST_DRIFTS]]
+    return Progress("True", "DevicesDiffer", "; ".join(told))
 
 
 def with_conditions(deployment: StoredDeployment, said: Mapping[str, Progress], now: float) -> ResourceStatus:

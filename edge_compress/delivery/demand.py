@@ -5,12 +5,13 @@ Making the jobs is left to ``reconcile``; running them is the job queue's busine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edge_compress.delivery.world import Job, StoredDeployment, World
 from edge_compress.domain.job import JobSpec, JobState
-from edge_compress.domain.spec import DeviceProfile, Model, Recipe
+from edge_compress.domain.rollout import Ladder
+from edge_compress.domain.spec import STANDS_IN_FOR, DeviceProfile, Model, Recipe, Selector
 from edge_compress.errors import EdgeCompressError, NotFound
 
 AskKey = Callable[[Model, DeviceProfile, Recipe | None, str], str]
@@ -69,7 +70,7 @@ def needs_of(world: World, deployment: StoredDeployment, keys: Keys) -> list[Nee
     """Every pair that the deployment selects, by profile."""
     spec = deployment.value.spec
     found = []
-    for profile in sorted(set(spec.selector.profiles) or world.profiles):
+    for profile in sorted(_profiles(world, spec.selector)):
         try:
             key = keys.key(world, deployment, profile)
         except EdgeCompressError as error:
@@ -77,6 +78,14 @@ def needs_of(world: World, deployment: StoredDeployment, keys: Keys) -> list[Nee
             continue
         found.append(Need(profile, JobSpec(key, spec.model, profile, spec.recipe, spec.objective, deployment.value.name)))
     return found
+
+
+def _profiles(world: World, selector: Selector) -> set[str]:
+    """The profiles that are selected, with those that stand in for them."""
+    if not selector.profiles:
+        return set(world.profiles)
+    made = {name for name, (record, _) in world.profiles.items() if record.labels.get(STANDS_IN_FOR) in selector.profiles}
+    return made.union(selector.profiles)
 
 
 def must_be_redone(world: World, need: Need) -> bool:
@@ -98,6 +107,18 @@ def artifacts_of(world: World, needs: Sequence[Need]) -> dict[str, str]:
         if job and job.status.state == JobState.SUCCEEDED and job.status.artifact in world.artifacts:
             found[need.profile] = job.status.artifact
     return found
+
+
+def ladders_of(world: World, needs: Sequence[Need], profiles: Iterable[str]) -> tuple[Ladder, ...]:
+    """The next-best artifacts that are there, for those of ``profiles`` that have any."""
+    known = set(profiles)
+    found = []
+    for need in needs:
+        job = world.jobs.get(need.job)
+        names = tuple(name for name in job.status.fallbacks if name in world.artifacts) if job else ()
+        if names and need.profile in known:
+            found.append(Ladder(need.profile, names))
+    return tuple(found)
 
 
 def progress_of(world: World, needs: Sequence[Need]) -> Progress:

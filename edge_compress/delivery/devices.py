@@ -29,6 +29,11 @@ class Device:
     spec: DeviceSpec
     status: DeviceStatus
 
+    @property
+    def made_for(self) -> str:
+        """Profile that its artifacts are made for: the one it names, or the one that is true of it."""
+        return self.status.made_for or self.spec.profile
+
 
 class DeviceBook:
     """Device records. Call it on one event loop; ``load``, ``all`` and ``get`` from any thread."""

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edge_compress.delivery.assignments import must_be_sent, standing
 from edge_compress.delivery.devices import Device, DeviceBook
@@ -50,7 +51,8 @@ class FleetSettings:
 class Fleet:
     """Every device that joined. Call it on one event loop; ``devices`` and ``states`` from any thread.
 
-    ``changed`` is called after a device joined, left, moved or was forgotten.
+    ``changed`` is called after a device joined, left, moved or was forgotten, ``wrong`` with how many updates as differences came
+    out wrong.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Fleet:
         settings: FleetSettings = FleetSettings(),
         *,
         changed: Callable[[], None] = lambda: None,
+        wrong: Callable[[int], None] = lambda count: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.changed = changed
+        self._wrong = wrong
         self._store = store
         self._ledger = ledger
         self._clock = clock
@@ -107,7 +111,7 @@ class Fleet:
         """Begin a session; the device's older one, if any, ends. Raises NotFound when there is no such profile."""
         profile = await self._profile(hello.profile)
         running = await self._artifacts.running(hello.current_sha256)
-        spec = DeviceSpec(hello.profile, hello.labels, hello.agent_version, hello.runtime_version, hello.machine)
+        spec = DeviceSpec(hello.profile, hello.labels, hello.agent_version, hello.runtime_version, hello.machine, hello.facts)
         now = self._clock()
         await self._book.join(hello.device, spec, lambda status: joined(status, hello, running, now))
         session = Session(hello, self._welcome(profile, now), time.monotonic())
@@ -140,8 +144,10 @@ class Fleet:
         if move.state in SETTLED:
             session.current_sha256 = move.current_sha256
             running = await self._artifacts.running(move.current_sha256)
-        now = self._clock()
-        await self._book.change(session.device, lambda status: moved(status, move, running, now))
+        now, before = self._clock(), self._book.get(session.device)
+        device = await self._book.change(session.device, lambda status: moved(status, move, running, now))
+        if before is not None and (wrong := device.status.bad_differences - before.status.bad_differences) > 0:
+            self._wrong(wrong)
         self.changed()
 
     async def reported(self, session: Session, sequence: int, reports: Sequence[UsageReport]) -> None:
@@ -159,11 +165,16 @@ class Fleet:
         What a device is offered is durable before it is sent. Calling this again with the same changes nothing.
         """
         new = [name for name, assignment in wanted.items() if self._is_new(name, assignment)]
-        await asyncio.gather(*(self._note_offer(name, wanted[name].id) for name in new))
+        await asyncio.gather(*(self._note(name, offered=wanted[name].id, news_at=self._clock()) for name in new))
         self._desired = dict(wanted)
         for name in wanted:
             if session := self._sessions.get(name):
                 self._send(session)
+
+    async def note_drift(self, devices: Iterable[Device]) -> None:
+        """Write down in what devices contradict their profiles, where that is news."""
+        news = [(device.name, device.status.drift, device.status.made_for) for device in devices if self._has_drifted(device)]
+        await asyncio.gather(*(self._note(name, drift=drift, made_for=made_for) for name, drift, made_for in news))
 
     async def forget(self, name: str) -> None:
         """Remove a device that is not connected. Raises NotFound, InUse. What it counted stays in the metrics' sums."""
@@ -177,12 +188,15 @@ class Fleet:
         device = self._book.get(name)
         return device is not None and standing(device.status, assignment) is None
 
-    async def _note_offer(self, name: str, offer: str) -> None:
-        now = self._clock()
+    def _has_drifted(self, device: Device) -> bool:
+        known = self._book.get(device.name)
+        return known is not None and (known.status.drift, known.status.made_for) != (device.status.drift, device.status.made_for)
+
+    async def _note(self, name: str, **changes: Any) -> None:
         try:
-            await self._book.change(name, lambda status: replace(status, offered=offer, news_at=now))
+            await self._book.change(name, lambda status: replace(status, **changes))
         except NotFound:
-            _log.debug("device %s was forgotten before it could be offered %s", name, offer)
+            _log.debug("device %s was forgotten before it could be noted", name)
 
     def _send(self, session: Session) -> None:
         wanted, device = self._desired.get(session.device), self._book.get(session.device)

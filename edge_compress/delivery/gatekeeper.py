@@ -71,12 +71,13 @@ class Gatekeeper:
             if device.name not in members:
                 continue
             profile, version, canary = device.spec.profile, members[device.name][1].artifact.version, device.name in exposed
-            controls[profile] += not canary
-            if not canary and controls[profile] > MOST_CONTROLS:
+            group = device.made_for
+            controls[group] += not canary
+            if not canary and controls[group] > MOST_CONTROLS:
                 continue
             rows = {
                 key: row
                 for key, row in self._rows(device.name).items()
                 if (key.profile, key.model) == (profile, model) and (key.version == version) == canary
             }
-            comparison.listen(rows, device.name, profile, canary=canary)
+            comparison.listen(rows, device.name, group, canary=canary)

@@ -14,12 +14,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress.delivery.conditions import COMPRESSED, ROLLED_OUT, rolled_out, with_conditions
-from edge_compress.delivery.demand import AskKey, Keys, Need, artifacts_of, must_be_redone, needs_of, progress_of
+from edge_compress.delivery.conditions import COMPRESSED, PROFILE_DRIFT, ROLLED_OUT, drifted, rolled_out, with_conditions
+from edge_compress.delivery.demand import (
+    AskKey,
+    Keys,
+    Need,
+    Progress,
+    artifacts_of,
+    ladders_of,
+    must_be_redone,
+    needs_of,
+    progress_of,
+)
+from edge_compress.delivery.devices import Device
+from edge_compress.delivery.drifting import drift_of
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.gatekeeper import Gatekeeper
+from edge_compress.delivery.links import UpdateSizes, no_sizes
 from edge_compress.delivery.moving import Mover
 from edge_compress.delivery.rollouts import (
+    Reach,
     Wanted,
     claims,
     going_back,
@@ -34,6 +48,7 @@ from edge_compress.domain.job import JobStatus
 from edge_compress.domain.rollout import PENALISED, RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.session import Assignment
+from edge_compress.domain.spec import STANDS_IN_FOR
 from edge_compress.errors import Conflict, EdgeCompressError
 from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Event, ResourceStore
@@ -55,7 +70,8 @@ class ReconcileSettings:
 
 
 class Reconciler:
-    """``key`` is asked in a thread for the digest of each pair; ``registry`` hears of rollouts that moved."""
+    """``key`` is asked in a thread for the digest of each pair, ``sizes`` for those of updates; ``registry`` hears of rollouts
+    that moved."""
 
     def __init__(
         self,
@@ -65,8 +81,10 @@ class Reconciler:
         key: AskKey,
         settings: ReconcileSettings = ReconcileSettings(),
         *,
+        sizes: UpdateSizes = no_sizes,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._sizes = sizes
         self._store, self._fleet, self._settings, self._clock = store, fleet, settings, clock
         self._keys, self._mover, self._gatekeeper = Keys(key), Mover(store, registry), Gatekeeper(fleet.usage_rows, registry)
         self._began = clock()
@@ -95,7 +113,8 @@ class Reconciler:
 
     async def reconcile(self) -> None:
         """One pass. Raises what reading the store raises; what cannot be written is tried again on the next."""
-        wanted = await asyncio.to_thread(self._decide)
+        wanted, drift = await asyncio.to_thread(self._decide)
+        await self._fleet.note_drift(drift)
         await self._fleet.desire(wanted)
 
     async def _pass(self) -> None:
@@ -116,21 +135,37 @@ class Reconciler:
                 await self._wake.wait()
         self._wake.clear()
 
-    def _decide(self) -> Mapping[str, Assignment]:
-        """Store what follows from what is stored; returns what each device should run."""
+    def _decide(self) -> tuple[Mapping[str, Assignment], tuple[Device, ...]]:
+        """Store what follows from what is stored; returns what each device should run, and the devices with their drift."""
         self._troubled = False
-        world = read_world(self._store)
+        world, devices = self._with_drift(read_world(self._store))
         needs = {one.value.name: needs_of(world, one, self._keys) for one in world.deployments}
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
                 self._make_jobs(world, needs[deployment.value.name])
         world = self._with_rollouts(world, needs)
-        wanted, statuses = self._advance(world)
+        wanted, statuses = self._advance(world, devices)
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
-                self._tell(world, deployment, needs[deployment.value.name], statuses.get(deployment.rollout))
+                said = {
+                    COMPRESSED: progress_of(world, needs[deployment.value.name]),
+                    ROLLED_OUT: rolled_out(statuses.get(deployment.rollout)),
+                }
+                drift = drifted(deployment, devices)
+                self._tell(deployment, said if drift is None else {**said, PROFILE_DRIFT: drift})
         self._under_way = any(_needs_the_clock(status) for status in statuses.values())
-        return wanted
+        return wanted, devices
+
+    def _with_drift(self, world: World) -> tuple[World, tuple[Device, ...]]:
+        """The devices as they are, and the world with the profiles that are true of those that contradict theirs."""
+        drift = drift_of(world, self._fleet.devices())
+        missing = {name: made for name, made in drift.needed.items() if name not in world.profiles}
+        for name, (profile, spec) in missing.items():
+            _log.warning("ProfileDrift: some devices contradict profile %s; what they get is made for %s", profile, name)
+            self._store.apply("DeviceProfile", name, labels={STANDS_IN_FOR: profile}, spec=encode(spec))
+        for name in drift.stale:
+            self._store.delete("DeviceProfile", name)
+        return (read_world(self._store) if missing or drift.stale else world), drift.devices
 
     def _make_jobs(self, world: World, needs: Sequence[Need]) -> None:
         for need in needs:
@@ -148,7 +183,8 @@ class Reconciler:
             with self._guard(deployment.value.name):
                 old = world.rollouts.get(deployment.rollout)
                 artifacts = artifacts_of(world, needs[deployment.value.name])
-                wanted = wanted_rollout(deployment, artifacts, old, world.rollouts.values())
+                ladders = ladders_of(world, needs[deployment.value.name], artifacts)
+                wanted = wanted_rollout(deployment, artifacts, old, world.rollouts.values(), ladders)
                 if wanted is not None:
                     rollouts[wanted.name] = self._store_rollout(wanted, old)
         for rollout, status in superseded(replace(world, rollouts=rollouts)):
@@ -165,9 +201,8 @@ class Reconciler:
         )
         return StoredRollout(record, wanted.spec, decode(RolloutStatus, record.status))
 
-    def _advance(self, world: World) -> tuple[dict[str, Assignment], dict[str, RolloutStatus]]:
+    def _advance(self, world: World, devices: Sequence[Device]) -> tuple[dict[str, Assignment], dict[str, RolloutStatus]]:
         """Move each current rollout on; returns what each device should run, and each rollout's status."""
-        devices = self._fleet.devices()
         claimed = claims(world, devices)
         wanted: dict[str, Assignment] = {}
         statuses: dict[str, RolloutStatus] = {}
@@ -181,18 +216,18 @@ class Reconciler:
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):
                 mine = claimed.get(deployment.rollout, ())
-                members = members_of(rollout, world, mine, self._fleet.live, self._began)
-                gates = self._gatekeeper.findings(rollout, deployment.value.spec.rollout, members, mine)
+                policy, now = deployment.value.spec.rollout, self._clock()
+                members = members_of(rollout, world, mine, Reach(self._fleet.live, self._began, policy, self._sizes), now)
+                gates = self._gatekeeper.findings(rollout, policy, members, mine)
                 away = len(mine) - len(members)
-                step = next_step(deployment, rollout, members, self._clock(), unreachable=away, gates=gates)
+                step = next_step(deployment, rollout, members, now, unreachable=away, gates=gates)
                 moved = self._mover.move(rollout, step.status)
                 statuses[deployment.rollout] = moved.status
                 wanted.update(step.assignments)
                 wanted.update(going_back(moved, world, mine))
         return wanted, statuses
 
-    def _tell(self, world: World, deployment: StoredDeployment, needs: Sequence[Need], rollout: RolloutStatus | None) -> None:
-        said = {COMPRESSED: progress_of(world, needs), ROLLED_OUT: rolled_out(rollout)}
+    def _tell(self, deployment: StoredDeployment, said: Mapping[str, Progress]) -> None:
         told = with_conditions(deployment, said, self._clock())
         if told != deployment.status:
             name, revision = deployment.value.name, deployment.record.revision

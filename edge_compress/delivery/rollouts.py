@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 
 from edge_compress.delivery.assignments import assignment_for, standing
 from edge_compress.delivery.devices import Device
+from edge_compress.delivery.links import UpdateSizes, no_sizes, over_link
 from edge_compress.delivery.penalty import penalty_until
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World
 from edge_compress.domain.gates import Finding
-from edge_compress.domain.rollout import Member, RolloutSpec, RolloutState, RolloutStatus, check_move, decide
+from edge_compress.domain.rollout import Ladder, Member, RolloutSpec, RolloutState, RolloutStatus, check_move, decide
 from edge_compress.domain.session import Assignment
+from edge_compress.domain.spec import RolloutPolicy
 
 UID_LABEL = "deployment-uid"
 """tells a rollout of a deployment from one of another deployment that had the same name before"""
@@ -39,10 +41,14 @@ class Step:
 
 
 def wanted_rollout(
-    deployment: StoredDeployment, artifacts: Mapping[str, str], old: StoredRollout | None, rollouts: Iterable[StoredRollout] = ()
+    deployment: StoredDeployment,
+    artifacts: Mapping[str, str],
+    old: StoredRollout | None,
+    rollouts: Iterable[StoredRollout] = (),
+    ladders: Iterable[Ladder] = (),
 ) -> Wanted | None:
     """The rollout of this generation, or None while there is nothing to deliver or nothing new. ``rollouts``: all there are,
-    among which the one to go back to is found when it begins."""
+    among which the one to go back to is found when it begins; ``ladders``: next-best artifacts."""
     if not artifacts:
         return None
     labels = {"deployment": deployment.value.name, "model": deployment.value.spec.model, UID_LABEL: deployment.record.uid}
@@ -51,31 +57,51 @@ def wanted_rollout(
     replaced = any(artifacts.get(profile, known[profile]) != known[profile] for profile in known)
     widened = bool(known) and not artifacts.keys() <= known.keys()
     base_rollout, base = _base(deployment, mine, rollouts, replaced or widened)
-    spec = RolloutSpec(deployment.value.name, deployment.value.spec.model, {**known, **artifacts}, base, base_rollout)
+    every = {**known, **artifacts}
+    rungs = {one.profile: one for one in (*(mine.spec.ladders if mine else ()), *ladders)}
+    kept = tuple(rungs[profile] for profile in sorted(rungs) if profile in every)
+    spec = RolloutSpec(deployment.value.name, deployment.value.spec.model, every, base, base_rollout, kept)
     if mine is not None and spec == mine.spec:
         return None
-    again = bool(known) and len(deployment.value.spec.rollout.steps) > 1 and not _ended(mine)
+    again = bool(known) and every != known and len(deployment.value.spec.rollout.steps) > 1 and not _ended(mine)
     return Wanted(deployment.rollout, labels, spec, mine is None or replaced or again)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How devices can be reached. ``live``: whether one is connected; ``since``: when the server began to listen; ``policy``: of
+    the rollout; ``sizes``: of updates as differences."""
+
+    live: Callable[[str], bool]
+    since: float = 0.0
+    policy: RolloutPolicy = RolloutPolicy()
+    sizes: UpdateSizes = no_sizes
+
+
 def members_of(
-    rollout: StoredRollout, world: World, devices: Iterable[Device], live: Callable[[str], bool], since: float = 0.0
+    rollout: StoredRollout, world: World, devices: Iterable[Device], reach: Reach, now: float
 ) -> dict[str, tuple[Member, Assignment]]:
     """The devices among ``devices`` that the rollout may reach: those connected, and those it reached before.
 
     A device that is away and was offered nothing is no member but unreachable: it holds no rollout up, and joins when it comes
-    back. Silence counts from ``since``, when the server began to listen: what a device had to say before that, nobody could hear.
+    back. Silence counts from when the server began to listen: what a device had to say before that, nobody could hear; and one
+    that says why it waits is not silent as long as it is there.
     """
     offers = _offers(rollout.spec, rollout.record.name, world)
     found = {}
     for device in devices:
-        offer = offers.get(device.spec.profile)
+        offer = offers.get(device.made_for)
         if offer is None:
             continue
-        state = standing(device.status, offer)
-        if state is not None or live(device.name):
-            news, penalty, profile = device.status.news_at, penalty_until(device.status), device.spec.profile
-            found[device.name] = (Member(device.name, state, max(since, news), penalty, profile, news), offer)
+        status, state, live = device.status, standing(device.status, offer), reach.live(device.name)
+        if state is None and not live:
+            continue
+        link = world.profiles[device.made_for][1].spec.link
+        allowed = over_link(offer, status, world.artifacts.get(status.artifact), link, reach.policy, reach.sizes)
+        heard = now if status.waits and live else max(reach.since, status.news_at)
+        metered = allowed is None and state is None
+        member = Member(device.name, state, heard, penalty_until(status), device.made_for, status.news_at, metered)
+        found[device.name] = (member, allowed or offer)
     return found
 
 
@@ -83,9 +109,9 @@ def going_back(rollout: StoredRollout, world: World, devices: Iterable[Device]) 
     """What the devices of a rollout that was given up should run: the last good version for their profile, where there is one."""
     if rollout.status.state != RolloutState.ABORTED or not rollout.spec.base:
         return {}
-    good = RolloutSpec(rollout.spec.deployment, rollout.spec.model, rollout.spec.base)
+    good = RolloutSpec(rollout.spec.deployment, rollout.spec.model, rollout.spec.base, ladders=_base_ladders(rollout.spec, world))
     offers = _offers(good, rollout.spec.base_rollout, world)
-    return {device.name: offers[device.spec.profile] for device in devices if device.spec.profile in offers}
+    return {device.name: offers[device.made_for] for device in devices if device.made_for in offers}
 
 
 def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:
@@ -96,7 +122,7 @@ def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:
     for device in devices:
         for deployment, rollout in current:
             matches = deployment.value.spec.selector.matches(device.spec.profile, device.spec.labels)
-            if matches and device.spec.profile in rollout.spec.artifacts:
+            if matches and device.made_for in rollout.spec.artifacts:
                 claimed.setdefault(rollout.record.name, []).append(device)
                 break
     return claimed
@@ -165,9 +191,16 @@ def _base(
     return (last.record.name, last.spec.artifacts) if last.status.completed else (last.spec.base_rollout, last.spec.base)
 
 
+def _base_ladders(spec: RolloutSpec, world: World) -> tuple[Ladder, ...]:
+    """The ladders that came with what is gone back to; a rollout that began anew under its name has others now."""
+    last = world.rollouts.get(spec.base_rollout)
+    return last.spec.ladders if last is not None and dict(last.spec.artifacts) == dict(spec.base) else ()
+
+
 def _offers(spec: RolloutSpec, rollout: str, world: World) -> dict[str, Assignment]:
     found = {}
     for profile, name in spec.artifacts.items():
         if name in world.artifacts and profile in world.profiles:
-            found[profile] = assignment_for(rollout, spec, world.artifacts[name], world.profiles[profile][1].spec)
+            others = tuple(world.artifacts[other] for other in spec.fallbacks(profile) if other in world.artifacts)
+            found[profile] = assignment_for(rollout, spec, world.artifacts[name], world.profiles[profile][1].spec, others)
     return found

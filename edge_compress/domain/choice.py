@@ -18,6 +18,9 @@ QUALITY_COUNTS = 0.1
 """by how much the objective must be better for the whole of the drop that is allowed to be worth it: on other samples such a
 candidate as often as not loses more than is allowed"""
 
+MOST_FALLBACKS = 2
+"""that come along with an artifact"""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -58,6 +61,31 @@ def choose(results: Sequence[CandidateResult], profile: DeviceProfileSpec, *, ma
     chosen = next(item for item in fates if item.state == "chosen")
     constraint = worst.constraint if worst else None
     return Choice(Verdict.INFEASIBLE, constraint, worst.words if worst else None, chosen, tuple(fates))
+
+
+def fallbacks(
+    choice: Choice, profile: DeviceProfileSpec, *, max_drop: float, objective: str, most: int = MOST_FALLBACKS
+) -> list[CandidateResult]:
+    """Next-best candidates that keep every limit, too, for devices that the chosen one turns out not to fit: the best first, each
+    made by other strategies than those before it, for one that fails fails for what it is made by. The last is the one that the
+    fewest steps lie between it and the original: it is the least likely to fail."""
+    if choice.chosen is None or choice.verdict is not Verdict.FEASIBLE:
+        return []
+    lost = [item for item in choice.candidates if item.state == "lost" and item.measurement.latency is not None]
+    good = [item for item in lost if not excesses(item.measurement, profile, max_drop)]
+    taken = [choice.chosen]
+    for item in sorted(good, key=lambda item: worth(item.measurement, objective, max_drop)):
+        if len(taken) <= most and not any(_alike(item, other) for other in taken):
+            taken.append(item)
+    plainest = min(good, key=lambda item: len(item.steps), default=choice.chosen)
+    if len(taken) > most and not any(_alike(plainest, other) for other in taken):
+        taken[-1] = plainest
+    return taken[1:]
+
+
+def _alike(one: CandidateResult, other: CandidateResult) -> bool:
+    made = [frozenset(step.strategy for step in item.steps) for item in (one, other)]
+    return made[0] == made[1] or one.measurement.sha256 == other.measurement.sha256
 
 
 def undone(

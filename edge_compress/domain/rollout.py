@@ -17,9 +17,9 @@ from edge_compress.domain.gates import Finding, Verdict, overall
 from edge_compress.domain.spec import RolloutPolicy
 from edge_compress.errors import Conflict
 
-WAITING, PENALISED, TIMED_OUT, UNREACHABLE = "Waiting", "Penalised", "TimedOut", "Unreachable"
-"""what a rollout counts beside the states of devices: not offered yet; not offered because it failed lately; offered and silent;
-selected but away, and never offered"""
+WAITING, PENALISED, METERED, TIMED_OUT, UNREACHABLE = "Waiting", "Penalised", "Metered", "TimedOut", "Unreachable"
+"""what a rollout counts beside the states of devices: not offered yet; not offered because it failed lately, or because the
+policy keeps it off its metered link; offered and silent; selected but away, and never offered"""
 
 
 class RolloutState(enum.StrEnum):
@@ -121,6 +121,12 @@ class Member:
     """what its artifact is made for: each has canaries of its own"""
     moved_at: float | None = None
     """when it last moved itself; None: as ``news_at``"""
+    metered: bool = False
+    """the policy keeps what it would be offered off its link"""
+
+    def may_begin(self, now: float) -> bool:
+        """Whether it may be offered something new."""
+        return self.penalty_until <= now and not self.metered
 
     def was_good(self, began: float) -> bool:
         """Whether it had the artifact before the rollout began."""
@@ -163,7 +169,7 @@ class _Step:
     def told(self, policy: RolloutPolicy) -> str:
         here = f"step {self.index + 1} of {len(policy.steps)}"
         if not self.counted:
-            return f"{here}: no device has begun; those that failed lately wait"
+            return f"{here}: no device may begin yet"
         return f"{here}: {self.good} of {len(self.counted)} good, {self.failed} failed"
 
     def frozen(self, policy: RolloutPolicy) -> tuple[str, ...]:
@@ -271,7 +277,7 @@ def _stand(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Membe
     kept = frozenset(member.name for member in members).intersection(status.exposed)
     last, paused = status.step + 1 == len(policy.steps), status.state == RolloutState.PAUSED
     if last and not paused:
-        counted = frozenset(item.name for item in fresh if item.state is not None or item.penalty_until <= now)
+        counted = frozenset(item.name for item in fresh if item.state is not None or item.may_begin(now))
     else:
         begun_with = frozenset(item.name for item in fresh if item.state is not None)
         counted = kept or (begun_with if last or paused else _chosen(fresh, policy.steps[status.step], now, seed))
@@ -294,7 +300,7 @@ def _chosen_of(members: Sequence[Member], share: float, now: float, seed: str) -
     free = _at_least(share, len(members)) - len(having)
     if free <= 0:
         return frozenset(having)
-    able = [member.name for member in members if member.state is None and member.penalty_until <= now]
+    able = [member.name for member in members if member.state is None and member.may_begin(now)]
     return frozenset(having + sorted(able, key=lambda name: _rank(seed, name))[:free])
 
 
@@ -319,5 +325,5 @@ def _counts(members: Sequence[Member], policy: RolloutPolicy, now: float, unreac
 
 def _told_state(member: Member, policy: RolloutPolicy, now: float) -> str:
     if member.state is None:
-        return PENALISED if member.penalty_until > now else WAITING
+        return METERED if member.metered else PENALISED if member.penalty_until > now else WAITING
     return TIMED_OUT if _timed_out(member, policy, now) else member.state.value

@@ -17,6 +17,8 @@ from edge_compress.domain.schema import decode, encode, json_schema, spec_field,
 from edge_compress.errors import InvalidSpec
 
 API_VERSION = "edge-compress/v1"
+STANDS_IN_FOR = "edge-compress/stands-in-for"
+"""label of a profile that the server made for devices that contradict another one, whose name is the value"""
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
 _LABEL = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")

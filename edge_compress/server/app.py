@@ -39,6 +39,7 @@ from edge_compress.server.garbage import BlobUse, GarbageCollector
 from edge_compress.server.interceptors import CallInterceptor
 from edge_compress.server.jobs import JobQueue, QueueSettings
 from edge_compress.server.services import SERVICES, Core, add_services
+from edge_compress.server.update_sizes import UpdateSizes
 from edge_compress.store.interface import Store
 from edge_compress.store.state import open_state
 from edge_compress.worker.engine import Engine, PairRequest, WorkerSettings
@@ -151,7 +152,7 @@ class App:
         self._stack.callback(engine.close)
         ledger = UsageLedger(store, dropped=metrics.dropped)
         await asyncio.to_thread(ledger.load)
-        fleet = Fleet(store, ledger, self._pace.fleet)
+        fleet = Fleet(store, ledger, self._pace.fleet, wrong=metrics.wrong_differences)
         metrics.sources = sources(store, fleet, ledger)
         blob_use = BlobUse()
         queue = JobQueue(
@@ -161,8 +162,9 @@ class App:
             QueueSettings(self._settings.workers, self._pace.progress_seconds),
             published=lambda artifact: _tell_published(registry, artifact),
         )
-        declarations = Declarations(store, registry)
-        core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations)
+        declarations, sizes = Declarations(store, registry), UpdateSizes(store)
+        self._stack.callback(sizes.close)
+        core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations, sizes)
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core
 
@@ -187,7 +189,14 @@ class App:
             core.registry,
             lambda model, profile, recipe, objective: engine.key(PairRequest(model, profile, recipe, objective)),
             self._pace.reconcile,
+            sizes=core.sizes,
         )
+        loop = asyncio.get_running_loop()
+
+        def look_again() -> None:
+            loop.call_soon_threadsafe(core.fleet.changed)
+
+        core.sizes.found = look_again
         collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds)
         for work in (reconciler.run(), collector.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(work))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import grpc
 
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc, common_pb2
 from edge_compress.encoding import Form
+from edge_compress.errors import InvalidInput
 from edge_compress.server import chunks
 from edge_compress.server.declarations import Declarations
 from edge_compress.server.downloads import Downloads, Request
@@ -59,7 +61,10 @@ class ArtifactService(artifacts_pb2_grpc.ArtifactServiceServicer):
         """Send a blob from an offset on."""
         known = {form.value: form for form in Form}
         forms = frozenset({Form.IDENTITY, *(known[number] for number in request.accept if number in known)})
-        wanted = Request(request.sha256, request.offset_bytes, forms, request.base_sha256)
+        rate = request.max_bytes_per_second
+        if not 0 <= rate < math.inf:
+            raise InvalidInput.at("max_bytes_per_second", rate, "0 or more")
+        wanted = Request(request.sha256, request.offset_bytes, forms, request.base_sha256, rate)
         async for chunk in self._downloads.read(wanted):
             yield chunk
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, replace
@@ -29,12 +30,51 @@ _SOURCES_KEPT = 8
 
 @dataclass(frozen=True)
 class Request:
-    """Which blob, from which of its uncompressed bytes on, in which forms; ``base``: another one that the receiver has."""
+    """Which blob, from which of its uncompressed bytes on, in which forms; ``base``: another one that the receiver has;
+    ``bytes_per_second``: that its link may be filled with, as they travel, 0: as fast as it goes."""
 
     sha256: str
     offset: int = 0
     forms: frozenset[Form] = _AS_IT_IS
     base: str = ""
+    bytes_per_second: float = 0.0
+
+
+class Pace:
+    """Keeps the mean of a transfer at a number of bytes a second; 0: it never waits."""
+
+    def __init__(self, bytes_per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._clock = bytes_per_second, clock
+        self._began, self._sent = clock(), 0
+
+    def pause(self, sent: int) -> float:
+        """Seconds to wait after ``sent`` more bytes."""
+        self._sent += sent
+        if self._rate <= 0:
+            return 0.0
+        return max(0.0, self._began + self._sent / self._rate - self._clock())
+
+
+class _Place:
+    """One of the places for downloads; who finds none in ``wait_seconds`` is refused."""
+
+    def __init__(self, places: asyncio.Semaphore, wait_seconds: float) -> None:
+        self._places, self._wait, self._taken = places, wait_seconds, False
+
+    async def take(self) -> None:
+        """Raises Busy."""
+        try:
+            async with asyncio.timeout(self._wait):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise Busy("too many downloads at once; try again with back-off") from error
+        self._taken = True
+
+    def leave(self) -> None:
+        """Let another have it; does nothing when it was left already."""
+        if self._taken:
+            self._taken = False
+            self._places.release()
 
 
 class Downloads:
@@ -62,27 +102,32 @@ class Downloads:
             check_digest(request.base)
         else:
             request = replace(request, base="")
-        await self._take_place()
+        place = _Place(self._places, self._wait)
+        await place.take()
         try:
             path = await asyncio.to_thread(self._blobs.path, request.sha256)
             size = await asyncio.to_thread(os.path.getsize, path)
             if not 0 <= request.offset <= size:
                 raise OutOfStep.at("offset_bytes", request.offset, f"0 to {size}, the size of the blob")
             source, file = await asyncio.to_thread(self._opened, path, request)
-            async for chunk in self._chunks(source, request, file, size):
+            async for chunk in self._chunks(source, request, file, size, place):
                 yield chunk
         finally:
-            self._places.release()
+            place.leave()
 
-    async def _chunks(self, source: Source, request: Request, file: Hashable, size: int) -> AsyncIterator[Chunk]:
+    async def _chunks(self, source: Source, request: Request, file: Hashable, size: int, place: _Place) -> AsyncIterator[Chunk]:
         kind = "resumed" if request.offset else "full"
-        offset = request.offset
+        offset, pace = request.offset, Pace(request.bytes_per_second)
         while offset < size:
             end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
             chunk = await asyncio.to_thread(self._read, source, request, file, offset, end)
             yield chunk
             self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
             offset = end
+            if pause := pace.pause(len(chunk.data)) if offset < size else 0.0:
+                place.leave()  # it holds no chunk while it waits
+                await asyncio.sleep(pause)
+                await place.take()
 
     def _opened(self, path: Path, request: Request) -> tuple[Source, Hashable]:
         """The file to send, with its base where that is here, and what names both with the forms: a file that was put in the
@@ -115,13 +160,6 @@ class Downloads:
             return Chunk(offset, source.file[offset:end])
         except EOFError as error:
             raise Corrupt(f"blob {request.sha256[:12]}: {error}") from error
-
-    async def _take_place(self) -> None:
-        try:
-            async with asyncio.timeout(self._wait):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise Busy("too many downloads at once; try again with back-off") from error
 
 
 def _identity(path: Path) -> tuple[int, ...]:

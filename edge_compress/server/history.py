@@ -20,6 +20,7 @@ class Yield:
 
     outcome: Outcome
     artifact: Artifact | None
+    fallbacks: tuple[Artifact, ...] = ()
 
 
 def stored(store: ResourceStore, kind: str, name: str) -> Record | None:
@@ -31,7 +32,9 @@ def stored(store: ResourceStore, kind: str, name: str) -> Record | None:
 
 
 def keep(store: ResourceStore, job: Record, result: Yield) -> bool:
-    """Store the artifact, then the outcome. Returns whether the artifact record is new. Doing it again changes nothing."""
+    """Store the artifacts, then the outcome. Returns whether the artifact's record is new. Doing it again changes nothing."""
+    for other in result.fallbacks:
+        _keep_artifact(store, other, result.outcome.verdict)
     new = result.artifact is not None and _keep_artifact(store, result.artifact, result.outcome.verdict)
     store.apply("Outcome", job.name, labels=job.labels, spec=encode(result.outcome))
     return new

@@ -213,13 +213,14 @@ class JobQueue:
 
     def _keep(self, record: Record, result: PairResult) -> JobStatus:
         """Store what a job yielded, and how it therefore ended."""
-        new = keep(self._store, record, Yield(result.outcome, result.artifact))
+        new = keep(self._store, record, Yield(result.outcome, result.artifact, result.fallbacks))
         feasible = result.outcome.verdict == Verdict.FEASIBLE
         if new and feasible and result.artifact is not None:
             self._published(result.artifact)
         state = JobState.SUCCEEDED if feasible else JobState.INFEASIBLE
         said = "" if feasible else result.outcome.gap or f"{result.outcome.binding_constraint} cannot be met"
-        return JobStatus(state.value, message=said, artifact=result.artifact.name if result.artifact else "")
+        name, others = result.artifact.name if result.artifact else "", tuple(item.name for item in result.fallbacks)
+        return JobStatus(state.value, message=said, artifact=name, fallbacks=others)
 
 
 def _is_queued(event: Event) -> bool:

@@ -21,6 +21,7 @@ from edge_compress.server.history import stored
 from edge_compress.server.references import check_named
 from edge_compress.server.refusals import MissingReference
 from edge_compress.server.requests import declared
+from edge_compress.server.update_sizes import UpdateSizes
 from edge_compress.store.interface import Record, Store
 from edge_compress.worker.engine import Engine, PairRequest
 
@@ -50,8 +51,8 @@ class _Pair:
 class Planner:
     """Makes previews; every method blocks."""
 
-    def __init__(self, store: Store, engine: Engine, declarations: Declarations) -> None:
-        self._store, self._engine, self._declarations = store, engine, declarations
+    def __init__(self, store: Store, engine: Engine, declarations: Declarations, sizes: UpdateSizes) -> None:
+        self._store, self._engine, self._declarations, self._sizes = store, engine, declarations, sizes
 
     def preview(self, documents: Sequence[spec.Resource], facts: Mapping[str, ModelFacts]) -> PlanPreview:
         """The preview; ``facts`` are those of models, by sha256, whose files the server may not hold.
@@ -124,7 +125,13 @@ class Planner:
         if artifact is None or job.status.get("state") != JobState.SUCCEEDED:
             return 0
         waiting = [device for device in devices if device.status.get("artifact") != artifact.name]
-        return len(waiting) * int(artifact.spec["download_bytes"])
+        return sum(self._to_send(artifact, str(device.status.get("artifact", ""))) for device in waiting)
+
+    def _to_send(self, artifact: Record, runs: str) -> int:
+        """Bytes for a device that runs the artifact ``runs``: differences where they are fewer than the whole."""
+        whole, base = int(artifact.spec["download_bytes"]), stored(self._store, "Artifact", runs) if runs else None
+        size = None if base is None else self._sizes.now(base.spec["sha256"], artifact.spec["sha256"])
+        return whole if size is None else min(size, whole)
 
 
 def _pairs(view: _View) -> Iterator[_Pair]:
@@ -144,7 +151,8 @@ def _selected(view: _View, deployment: spec.Deployment) -> Iterator[_Pair]:
     recipe = None if wanted.recipe == "auto" else view.resources.get(("Recipe", wanted.recipe))
     model = view.resources.get(("Model", wanted.model))
     for profile in view.all("DeviceProfile"):
-        if model is not None and (profile.name in wanted.selector.profiles or not wanted.selector.profiles):
+        declared = profile.metadata.labels.get(spec.STANDS_IN_FOR, profile.name)
+        if model is not None and (declared in wanted.selector.profiles or not wanted.selector.profiles):
             yield _Pair(PairRequest(model, profile, recipe, wanted.objective), deployment)
 
 
@@ -158,7 +166,7 @@ def _touched(view: _View, pair: _Pair) -> bool:
 
 def _selects(pair: _Pair, device: Record) -> bool:
     profile = device.spec.get("profile", "")
-    if profile != pair.request.profile.name:
+    if (device.status.get("made_for") or profile) != pair.request.profile.name:
         return False
     return pair.deployment is not None and pair.deployment.spec.selector.matches(profile, device.labels)
 

@@ -95,5 +95,7 @@ def _rolls_out(record: Record, artifact: str) -> bool:
     """Devices of one that was aborted may still be on their way back."""
     state = record.status.get("state")
     needed = [*record.spec.get("base", {}).values()] if state != "Superseded" else []
-    needed += record.spec.get("artifacts", {}).values() if state not in ("Aborted", "Superseded") else []
+    if state not in ("Aborted", "Superseded"):
+        needed += record.spec.get("artifacts", {}).values()
+        needed += [name for ladder in record.spec.get("ladders", ()) for name in ladder["artifacts"]]
     return artifact in needed

@@ -38,6 +38,7 @@ from edge_compress.server.models import ModelService
 from edge_compress.server.plans import Planner
 from edge_compress.server.profiles import ProfileService
 from edge_compress.server.resources import Reader
+from edge_compress.server.update_sizes import UpdateSizes
 from edge_compress.server.uploads import Uploads
 from edge_compress.store.interface import Store
 from edge_compress.worker.engine import Engine
@@ -69,6 +70,7 @@ class Core:
     queue: JobQueue
     blob_use: BlobUse
     declarations: Declarations
+    sizes: UpdateSizes
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CHECKS_AT_ONCE, thread_name_prefix="check"))
 
     def reader(self, kind: str) -> Reader:
@@ -96,7 +98,7 @@ def add_services(server: Any, core: Core, limits: SizeLimits) -> None:
 
 
 def _compression(core: Core) -> CompressionService:
-    planner = Planner(core.store, core.engine, core.declarations)
+    planner = Planner(core.store, core.engine, core.declarations, core.sizes)
     recipes, jobs = core.reader("Recipe"), core.reader("Job")
     return CompressionService(
         Parts(core.declarations, recipes, jobs, core.queue, planner, core.registry, core.store, core.threads)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edge_compress.domain.artifact import Artifact, CandidateResult, GoldenVectors, Measurement, Outcome, Verdict
-from edge_compress.domain.choice import Choice, choose, undone
+from edge_compress.domain.choice import Choice, choose, fallbacks, undone
 from edge_compress.domain.cost import compared, corrected, on_device
 from edge_compress.domain.plan import Plan, Prediction, ratios
 from edge_compress.domain.schema import encode
@@ -46,10 +46,12 @@ class Conclusion:
             for refusal in plan.refused
         ]
         choice = choose(results, profile, max_drop=request.model.spec.quality.max_drop, objective=request.objective)
-        artifact = None
+        artifact, others = None, []
         if choice.chosen is not None:
             self._run.progress(0.95, "choosing golden vectors")
             artifact = self._artifact(choice.chosen, tried)
+            max_drop, objective = request.model.spec.quality.max_drop, request.objective
+            others = [self._artifact(item, tried) for item in fallbacks(choice, profile, max_drop=max_drop, objective=objective)]
         elif support:
             choice = replace(choice, binding_constraint="runtime", gap=support)
         elif request.recipe is not None and plan.refused:
@@ -67,7 +69,7 @@ class Conclusion:
             time.monotonic() - self._started,
             (*self._undone(choice, original), *_diagnosis(choice.candidates, profile)),
         )
-        return PairResult(outcome, artifact)
+        return PairResult(outcome, artifact, tuple(others))
 
     def _undone(self, choice: Choice, original: Measurement | None) -> tuple[str, ...]:
         """Steps that were left out for not helping; a recipe is run as it was written."""

@@ -24,6 +24,13 @@ class PairResult:
 
     outcome: Outcome
     artifact: Artifact | None
+    fallbacks: tuple[Artifact, ...] = ()
+    """next-best ones, where the outcome is FEASIBLE"""
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All of them, the best first."""
+        return (*((self.artifact,) if self.artifact else ()), *self.fallbacks)
 
 
 class OutcomeMemory:
@@ -45,25 +52,27 @@ class OutcomeMemory:
         if any(_may_differ_next_time(item) for item in result.outcome.candidates):
             return
         artifact = encode(result.artifact) if result.artifact else None
-        self._store.put_step(_outcome_key(key, allotted), {"outcome": encode(result.outcome), "artifact": artifact})
+        kept = {"outcome": encode(result.outcome), "artifact": artifact, "fallbacks": encode(result.fallbacks)}
+        self._store.put_step(_outcome_key(key, allotted), kept)
 
     def _known(self, key: str) -> PairResult | None:
         value = self._store.step(key)
         if value is None:
             return None
         artifact = decode(Artifact, value["artifact"]) if value["artifact"] else None
-        blobs = self._store.blobs
-        if artifact is not None and not (blobs.has(artifact.sha256) and blobs.has(artifact.golden.sha256)):
+        others = tuple(decode(Artifact, item) for item in value.get("fallbacks", ()))
+        known, blobs = PairResult(decode(Outcome, value["outcome"]), artifact, others), self._store.blobs
+        if not all(blobs.has(item.sha256) and blobs.has(item.golden.sha256) for item in known.artifacts):
             return None
-        return PairResult(decode(Outcome, value["outcome"]), artifact)
+        return known
 
 
 def renamed(known: PairResult, request: PairRequest) -> PairResult:
     """A result under the names of ``request``: a pair with other names may have been the first to do the same work."""
-    model, profile, artifact = request.model.name, request.profile.name, known.artifact
-    if artifact is not None:
-        artifact = replace(artifact, name=f"{model}-{artifact.sha256[:12]}", model=model, profile=profile)
-    return PairResult(replace(known.outcome, model=model, profile=profile), artifact)
+    model, profile = request.model.name, request.profile.name
+    made = [replace(item, name=f"{model}-{item.sha256[:12]}", model=model, profile=profile) for item in known.artifacts]
+    artifact, others = (made[0], tuple(made[1:])) if known.artifact else (None, tuple(made))
+    return PairResult(replace(known.outcome, model=model, profile=profile), artifact, others)
 
 
 def _outcome_key(key: str, allotted: str) -> str:

@@ -229,7 +229,7 @@ def test_nobody_able_is_no_progress_and_no_failure() -> None:
     second = decide(CAREFUL, first.status, held, 101.0, seed="r")
     assert (second.status.state, second.status.message) == (
         "Progressing",
-        "step 1 of 3: no device has begun; those that failed lately wait",
+        "step 1 of 3: no device may begin yet",
     )
     assert decide(CAREFUL, second.status, held, 501.0, seed="r").exposed == frozenset("a")
 
