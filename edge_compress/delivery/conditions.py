@@ -35,7 +35,7 @@ def drifted(deployment: StoredDeployment, devices: Iterable[Device]) -> Progress
         known = any(condition.type == PROFILE_DRIFT for condition in deployment.status.conditions)
         return Progress("False", "AsDeclared", "every device is what its profile says") if known else None
     words = Counter(
-        f"{one.spec.profile}: {'; '.join(one.status.drift)}; what they get is made for {one.made_for}" for one in mine
+        f"{one.spec.profile}: {'; '.join(one.status.drift)}; they get what is made for {one.made_for}" for one in mine
     )
     told = [f"{count} of {said}" for said, count in sorted(words.items())[:_MOST_DRIFTS]]
     return Progress("True", "DevicesDiffer", "; ".join(told))

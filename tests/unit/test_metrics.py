@@ -48,6 +48,7 @@ def filled() -> Metrics:
     metrics.step("quantize.static", "ok", 0.3)
     metrics.step("quantize.static", "ok", 9999.0)
     metrics.dropped("invalid")
+    metrics.wrong_differences(2)
     return metrics
 
 

@@ -55,13 +55,19 @@ def publish(store: ResourceStore, made: Artifact) -> Artifact:
 
 
 def finish(
-    store: ResourceStore, job: str, made: Artifact | None, state: JobState = JobState.SUCCEEDED, message: str = ""
+    store: ResourceStore,
+    job: str,
+    made: Artifact | None,
+    state: JobState = JobState.SUCCEEDED,
+    message: str = "",
+    fallbacks: tuple[Artifact, ...] = (),
 ) -> None:
     """What the job queue does when a job is over."""
-    if made is not None:
-        publish(store, made)
-    name = made.name if made is not None else ""
-    store.set_status("Job", job, encode(JobStatus(state.value, 1.0, artifact=name, message=message, finished_at=1.0)))
+    for one in (*([made] if made is not None else []), *fallbacks):
+        publish(store, one)
+    name, others = made.name if made is not None else "", tuple(one.name for one in fallbacks)
+    ended = JobStatus(state.value, 1.0, artifact=name, fallbacks=others, message=message, finished_at=1.0)
+    store.set_status("Job", job, encode(ended))
 
 
 def hello(device: str = "cam-1", profile: str = "cam", boot: str = "b1", **fields: Any) -> Hello:

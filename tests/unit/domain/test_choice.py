@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edge_compress.domain.artifact import AppliedStep, CandidateResult, Latency, Measurement, Quality, Verdict
-from edge_compress.domain.choice import choose, undone
+from edge_compress.domain.choice import choose, fallbacks, undone
 from edge_compress.domain.spec import DeviceProfileSpec
 
 
@@ -91,3 +93,24 @@ def test_of_equal_latencies_the_smallest_download_wins_and_a_drop_counts_against
     assert chosen(wide, narrow) == "narrow"
     assert chosen(wide, pipeline("slow", ratio=0.53, size=3900)) == "wide"
     assert chosen(wide, pipeline("lossy", ratio=0.5, size=5900, drop=0.009)) == "wide"
+
+
+def test_the_ladder_has_the_next_best_made_otherwise_and_ends_nearest_to_the_original() -> None:
+    def made(*names: str, ratio: float, digest: str, drop: float = 0.0) -> CandidateResult:
+        item = pipeline(*names, ratio=ratio, size=1024, drop=drop)
+        return replace(item, measurement=replace(item.measurement, sha256=digest * 64))
+
+    best = made("tidy", "int8", ratio=0.5, digest="1")
+    same_kind = made("tidy", "int8", ratio=0.55, digest="2")
+    svd = made("tidy", "svd", "int8", ratio=0.6, digest="3")
+    half = made("tidy", "half", ratio=0.8, digest="4")
+    plain = made("tidy", ratio=1.0, digest="5")
+    lossy = made("tidy", "int4", ratio=0.58, digest="6", drop=0.5)
+    ran = [plain, half, svd, same_kind, best, lossy]
+    choice = choose(ran, DeviceProfileSpec(), max_drop=0.01, objective="latency")
+    rungs = fallbacks(choice, DeviceProfileSpec(), max_drop=0.01, objective="latency")
+    assert [item.measurement.sha256[0] for item in rungs] == ["3", "5"]
+    few = choose([best, same_kind, lossy], DeviceProfileSpec(), max_drop=0.01, objective="latency")
+    assert fallbacks(few, DeviceProfileSpec(), max_drop=0.01, objective="latency") == []
+    slow = DeviceProfileSpec(latency_p95=1e-6)
+    assert fallbacks(choose(ran, slow, max_drop=0.01, objective="latency"), slow, max_drop=0.01, objective="latency") == []

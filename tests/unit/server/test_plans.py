@@ -13,6 +13,7 @@ from edge_compress.server.history import Yield, keep
 from edge_compress.server.plans import Planner
 from edge_compress.server.refusals import MissingReference
 from edge_compress.server.requests import request_of
+from edge_compress.server.update_sizes import UpdateSizes
 
 
 def resource(kind, name, **body):
@@ -21,7 +22,7 @@ def resource(kind, name, **body):
 
 @pytest.fixture
 def planner(store, engine):
-    return Planner(store, engine, Declarations(store, Registry.load()))
+    return Planner(store, engine, Declarations(store, Registry.load()), UpdateSizes(store))
 
 
 @pytest.fixture
