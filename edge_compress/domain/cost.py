@@ -145,7 +145,7 @@ def _over(constraint: str, value: float | None, limit: float | None, show: objec
 
 def in_bytes(value: float) -> str:
     """A number of bytes as people read it."""
-    for unit, worth in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+    for unit, worth in (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
         if value >= worth:
             return f"{value / worth:.4g}{unit}"
     return f"{value:g}"

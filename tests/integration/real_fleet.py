@@ -22,7 +22,7 @@ SECONDS = 120.0
 DATA = """\
 kind: DeviceProfile
 metadata: {name: cam}
-spec: {precisions: [fp32, fp16, int8], rate: 20/s, compute: {watts_per_core: 1.5W}}
+spec: PROFILE
 ---
 kind: Model
 metadata: {name: digits}
@@ -31,6 +31,7 @@ spec:
   data: {calibration: calib.npz, evaluation: val.npz, preprocess: {layout: NHWC, mean: 127, std: 128}}
   quality: {metric: agreement, max_drop: 1.0}
 """
+PROFILE = "{precisions: [fp32, fp16, int8], rate: 20/s, compute: {watts_per_core: 1.5W}}"
 DEPLOYMENT = """\
 ---
 kind: Recipe
@@ -50,8 +51,8 @@ spec:
 class Fleet:
     """A server, three agents and a shell."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, profile: str = PROFILE) -> None:
+        self.folder, self._data = folder, DATA.replace("PROFILE", profile)
         self.server = ServerProcess(folder / "server")
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self.names = ("cam-1", "cam-2", "cam-3")
@@ -62,7 +63,7 @@ class Fleet:
         np.savez(self.folder / "calib.npz", x=images)
         np.savez(self.folder / "val.npz", x=images)
         (self.folder / "digits.onnx").write_bytes(DIGITS.read_bytes())
-        (self.folder / "profile.yaml").write_text(DATA.split("---")[0])
+        (self.folder / "profile.yaml").write_text(self._data.split("---")[0])
         self.server.start()
         self.done("apply", "-f", str(self.folder / "profile.yaml"))
 
@@ -94,7 +95,7 @@ class Fleet:
 
     def apply(self, strategy: str, rollout: str, params: str = "{}") -> None:
         text = DEPLOYMENT.replace("STRATEGY", strategy).replace("ROLLOUT", rollout).replace("PARAMS", params)
-        (self.folder / "fleet.yaml").write_text(DATA + text)
+        (self.folder / "fleet.yaml").write_text(self._data + text)
         self.done("apply", "-f", str(self.folder / "fleet.yaml"), "--wait")
 
     def devices(self) -> dict[str, Any]:
