@@ -203,19 +203,26 @@ class Install:
         await self._fetch_files(assignment, self._base())
         self._move(DeviceState.VERIFYING)
 
-    async def _fetch_files(self, assignment: Assignment, base: Base | None) -> None:
-        if not self._slots.staged(assignment):
-            model, golden = self._slots.partial(assignment.sha256), self._slots.partial(assignment.golden_sha256)
-            rate = assignment.bytes_per_second
-            self._based = await self._transfer.fetch(assignment.sha256, assignment.bytes, model, base, rate)
-            await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden, None, rate)
+    async def _fetch_files(self, assignment: Assignment, base: Assignment | None) -> None:
+        """``base``: whose files differences may go to. Golden vectors have the same inputs from one version to the next."""
+        if self._slots.staged(assignment):
+            return
+        slots, rate = self._slots, assignment.bytes_per_second
+        old = None if base is None else Base(base.sha256, slots.model(base))
+        told = (
+            None
+            if base is None or base.golden_sha256 == assignment.golden_sha256
+            else Base(base.golden_sha256, slots.golden(base))
+        )
+        based = await self._transfer.fetch(assignment.sha256, assignment.bytes, slots.partial(assignment.sha256), old, rate)
+        golden = slots.partial(assignment.golden_sha256)
+        based |= await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden, told, rate)
+        self._based = based
 
-    def _base(self) -> Base | None:
-        """The model that serves now, to which an update may come as differences; the preflight made sure of it."""
+    def _base(self) -> Assignment | None:
+        """What serves now, to which an update may come as differences; the preflight made sure of it."""
         serving = self.position.serving
-        if serving is None or serving.sha256 != self.position.base:
-            return None
-        return Base(serving.sha256, self._slots.model(serving))
+        return serving if serving is not None and serving.sha256 == self.position.base else None
 
     async def _verify(self, assignment: Assignment) -> None:
         try:

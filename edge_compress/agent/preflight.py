@@ -104,7 +104,8 @@ class Preflight:
         if serving is None or serving.sha256 == assignment.sha256 or self.slots.staged(assignment):
             return ""
         with contextlib.suppress(OSError):
-            if self.slots.staged(serving) and digest(self.slots.model(serving)) == serving.sha256:
+            files = ((self.slots.model(serving), serving.sha256), (self.slots.golden(serving), serving.golden_sha256))
+            if self.slots.staged(serving) and all(digest(path) == sha256 for path, sha256 in files):
                 return serving.sha256
         return ""
 

@@ -48,5 +48,5 @@ def test_metered_links_carry_differences_only_and_a_smaller_device_gets_what_is_
 
     fleet.apply("prune.magnitude", "{soak: 2s}", "{ratio: 0.11}")
     until(lambda: fleet.rollout("digits-3")["state"] == "Completed")
-    assert sent(fleet, "full") == whole
+    assert sent(fleet, "full") < whole + 3000, "what is new of the golden vectors"
     assert 0 < sent(fleet, "delta") < 0.5 * whole
