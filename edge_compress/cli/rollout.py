@@ -18,6 +18,12 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=_NAME_HELP)]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Told to whoever asks why.")]
 _ENDED = ("Completed", "Aborted", "Superseded")
 _LOOK_SECONDS = 1.0
+_METERED = {
+    "differences": "the new version differs too much from what they run, or that is not here; `metered: whole` sends it all",
+    "wait": "the deployment says `metered: wait`",
+    "whole": "they are about to be offered it",
+}
+"""why they do, by the policy's word"""
 _MOST_DEVICES = 20
 
 group = typer.Typer(name="rollout", no_args_is_help=True, help="See why a rollout is where it is, and steer it.")
@@ -128,7 +134,9 @@ def explained(rollout: Stored, policy: Any, devices: list[Stored], now: float) -
         lines.append(f"  devices: {counts}")
     lines += [f"  gate {item.metric}: {item.verdict}, {item.message}" for item in told.gates]
     late = bool(told.devices.get("TimedOut"))
-    bad = [item for item in devices if item.status.state in ("RolledBack", "RollingBack") or (late and _is_busy(item))]
+    if metered := told.devices.get("Metered"):
+        lines.append(f"  {metered} on metered links wait: {_METERED[policy.metered if policy is not None else 'differences']}")
+    bad = [item for item in devices if _is_worth_telling(item) or (late and _is_busy(item))]
     if bad:
         rows = [(item.name, item.status.state, item.status.message or "said nothing more") for item in bad[:_MOST_DEVICES]]
         lines += [f"  {line}" for line in table(("DEVICE", "STATE", "WHY"), rows)]
@@ -159,6 +167,12 @@ def _next(told: Any, spec: Any) -> str:
 def _is_about(device: Stored, rollout: str) -> bool:
     status: Any = device.status
     return rollout in (status.assignment.rpartition(".")[0], status.offered.rpartition(".")[0])
+
+
+def _is_worth_telling(device: Stored) -> bool:
+    """It failed, it waits, or it took another artifact than the best."""
+    status: Any = device.status
+    return status.state in ("RolledBack", "RollingBack") or bool(status.message and (status.waits or status.state == "Committed"))
 
 
 def _is_busy(device: Stored) -> bool:

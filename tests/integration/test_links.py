@@ -41,6 +41,9 @@ def test_metered_links_carry_differences_only_and_a_smaller_device_gets_what_is_
     fleet.apply("quantize.float16", "{soak: 1s}")
     until(lambda: fleet.rollout("digits-2")["devices"] == {"Metered": 1})
     assert sent(fleet, "full") == whole
+    assert "1 on metered links wait: the new version differs too much from what they run" in fleet.done(
+        "rollout", "why", "digits"
+    )
     plan = json.loads(fleet.done("plan", "-f", str(fleet.folder / "fleet.yaml"), "-o", "json"))
     (pair,) = [pair for pair in plan["pairs"] if pair.get("devices")]
     assert pair["profile"] == device["made_for"]
