@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from edge_compress.agent.child import Child
@@ -86,7 +87,7 @@ class Install:
 
     async def run(self) -> None:
         """Go on from the journal, then follow assignments until cancelled. Raises only what a roll-back could not deal with."""
-        work = self._start(self._resume())
+        work = self._start(self._resume)
         try:
             while True:
                 event = await self._inbox.get()
@@ -94,22 +95,22 @@ class Install:
                     raise event
                 if isinstance(event, Assignment) and self._is_new(event):
                     await _halt(work)
-                    work = self._start(self._begin(event))
+                    work = self._start(partial(self._begin, event))
                 elif isinstance(event, _Exhausted) and self._is_to_blame(event.assignment):
                     await _halt(work)
-                    work = self._start(self._roll_back(event.why))
+                    work = self._start(partial(self._roll_back, event.why))
                 else:
                     self._announce(self.position)
         finally:
             await _halt(work)
             self._drop_candidate()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Work in the background; what it raises comes back through the inbox."""
 
         async def watched() -> None:
             try:
-                await work
+                await work()
             except Exception as error:
                 self._inbox.put_nowait(error)
 
@@ -327,5 +328,4 @@ def _reason(error: Exception) -> str:
 
 async def _halt(work: asyncio.Task[None]) -> None:
     work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
+    await asyncio.wait({work})  # awaited itself, its cancellation could not be told from ours
