@@ -54,6 +54,8 @@ class Install:
         self._journal, self._transfer, self._traffic = journal, transfer, traffic
         self._announce = announce
         self._inbox: asyncio.Queue[Assignment | _Exhausted | Exception] = asyncio.Queue()
+        self._begun = ""
+        """the assignment begun last; for a moment the journal does not know it yet"""
         self._candidate: Child | None = None
         self._based = True
         """whether what was fetched may be made of differences; after a restart nobody knows"""
@@ -95,6 +97,7 @@ class Install:
                     raise event
                 if isinstance(event, Assignment) and self._is_new(event):
                     await _halt(work)
+                    self._begun = event.id
                     work = self._start(partial(self._begin, event))
                 elif isinstance(event, _Exhausted) and self._is_to_blame(event.assignment):
                     await _halt(work)
@@ -118,7 +121,7 @@ class Install:
 
     def _is_new(self, assignment: Assignment) -> bool:
         known = self.position.assignment
-        return known is None or known.id != assignment.id
+        return assignment.id != self._begun and (known is None or known.id != assignment.id)
 
     def _is_to_blame(self, assignment: Assignment) -> bool:
         serving = self.position.serving

@@ -157,6 +157,8 @@ class Played:
     versions: dict[str, Version]
     linked: bool = False
     full: bool = False
+    told: str = ""
+    """assignment that it was sent last in this session"""
     kill_in: int = -1
     """moments before and after writes until the power goes; below 0: it stays"""
     dead: bool = False
@@ -309,7 +311,12 @@ class FleetMachine(RuleBasedStateMachine):
             if assignment.rollout == self.rollout.record.name and self.rollout.status.state != RolloutState.ABORTED:
                 self.counts(name)
         serving = device.journal.position.serving
-        if device.linked and must_be_sent(self.statuses[name], serving.sha256 if serving else "", assignment):
+        if (
+            device.linked
+            and device.told != assignment.id
+            and must_be_sent(self.statuses[name], serving.sha256 if serving else "", assignment)
+        ):
+            device.told = assignment.id
             device.install.assign(self.for_the_agent(assignment))
 
     def counts(self, name: str) -> None:
@@ -388,7 +395,7 @@ class FleetMachine(RuleBasedStateMachine):
         device = self.devices[name]
         if device.linked:
             return
-        device.linked = True
+        device.linked, device.told = True, ""
         position = device.journal.position
         current = position.serving.sha256 if position.serving else ""
         hello = Hello(
@@ -451,7 +458,10 @@ class FleetMachine(RuleBasedStateMachine):
         for _ in range(60):
             self.everybody_goes_on()
             self.now += 7 * 3600.0  # longer than any penalty
-            if self.rollout.status.state in ended and all(one.journal.position.settled for one in self.devices.values()):
+            waiting = {"Penalised", "Waiting"} & self.rollout.status.devices.keys()
+            over = self.rollout.status.state == RolloutState.ABORTED or not waiting
+            settled = all(one.journal.position.settled for one in self.devices.values())
+            if self.rollout.status.state in ended and over and settled:
                 break
         self.check_ends()
 
@@ -469,4 +479,4 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 TestFleetMachine = FleetMachine.TestCase
-TestFleetMachine.settings = settings(max_examples=30, stateful_step_count=25, deadline=None, derandomize=True)
+TestFleetMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None, derandomize=True)
