@@ -128,12 +128,11 @@ class Serving:
 
     def serve(self, assignment: agent.Assignment | None, child: Process | None = None) -> None:
         if assignment is not None:
-            assert sha(self.device.slots.model(assignment).read_bytes()) == assignment.sha256, "traffic for an unverified file"
-            assert self.device.slots.staged(assignment)
+            self.device.must_be_verified(assignment, "traffic")
         self.assignment = assignment
 
     async def try_out(self, assignment: agent.Assignment, child: Process) -> None:
-        assert sha(self.device.slots.model(assignment).read_bytes()) == assignment.sha256, "a trial of an unverified file"
+        self.device.must_be_verified(assignment, "a trial")
         await asyncio.sleep(0)
         if child.version.fails("trial", self.device.name):
             raise Refused("a wrong answer in the trial")
@@ -162,6 +161,7 @@ class Played:
     kill_in: int = -1
     """moments before and after writes until the power goes; below 0: it stays"""
     dead: bool = False
+    wrong: list[str] = field(default_factory=list)
     heard: list[agent.Position] = field(default_factory=list)
     boot: int = 0
 
@@ -186,6 +186,11 @@ class Played:
             self.power()
 
         return append
+
+    def must_be_verified(self, assignment: agent.Assignment, what: str) -> None:
+        """Noted, not raised: the agent takes what its parts raise for a candidate's failure."""
+        if not self.slots.staged(assignment) or sha(self.slots.model(assignment).read_bytes()) != assignment.sha256:
+            self.wrong.append(f"{what} for an unverified file")
 
     def power(self) -> None:
         """Before each write, and after it, before anything follows from it: the power may go."""
@@ -432,6 +437,7 @@ class FleetMachine(RuleBasedStateMachine):
     @invariant()
     def current_is_whole(self) -> None:
         for device in self.devices.values():
+            assert not device.wrong
             link = device.folder / "current"
             if link.is_symlink():
                 (model,) = [path for path in link.resolve().iterdir() if path.name == "model.onnx"]
@@ -468,6 +474,7 @@ class FleetMachine(RuleBasedStateMachine):
     def check_ends(self) -> None:
         assert self.rollout.status.state in (RolloutState.COMPLETED, RolloutState.ABORTED), self.rollout.status
         wanted = self.offer().artifact
+        self.current_is_whole()
         for name, device in self.devices.items():
             position = device.journal.position
             assert position.settled, (name, position)
