@@ -5,9 +5,7 @@ Each says so in one line and ends with 1 (2 for a flag that makes no sense); who
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import onnx
 import pytest
 
 from edge_compress import Client
+from tests.disks import fill, small_disk
 from tests.e2e.tiny import half_written, inventory, refused
 
 Wait = Callable[..., Any]
@@ -138,18 +137,10 @@ def test_two_agents_with_one_folder_and_a_profile_that_a_device_needs(served: An
         assert first.wait(20) == 0
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An 8 MiB file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 def test_a_full_disk(make_stand: Callable[..., Any], small_disk: Path, tiny: Path, wait_for: Wait) -> None:
@@ -227,11 +218,3 @@ def profile_in(folder: Path) -> Path:
     labels = ", ".join(f"label-{index}: {'x' * 60}" for index in range(2000))
     (folder / "wide.yaml").write_text(f"kind: DeviceProfile\nmetadata: {{name: wide, labels: {{{labels}}}}}\n")
     return folder / "wide.yaml"
-
-
-def fill(disk: Path, leave: int) -> Path:
-    """Take all room but ``leave`` bytes."""
-    room = os.statvfs(disk)
-    path = disk / ("filler" if leave else "rest")
-    path.write_bytes(b"\1" * (room.f_bavail * room.f_frsize - leave))
-    return path

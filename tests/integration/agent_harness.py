@@ -29,6 +29,8 @@ from edge_compress.api.v1 import agents_pb2, agents_pb2_grpc, artifacts_pb2, art
 
 CHUNK_BYTES = 64 * 1024
 SETTLED = ("Committed", "RolledBack")
+NAME = "cam-01"
+WAY = ["Preflight", "Fetching", "Verifying", "Staged", "Probing", "Trial", "Committed"]
 
 
 def dense_model(seed: int, hidden: int = 256) -> bytes:
@@ -226,7 +228,7 @@ class AgentServer(agents_pb2_grpc.AgentServiceServicer, artifacts_pb2_grpc.Artif
 class Agent:
     """A real agent process."""
 
-    def __init__(self, server: AgentServer, state: Path, name: str = "cam-01", command: Sequence[str] = (), **options) -> None:
+    def __init__(self, server: AgentServer, state: Path, name: str = NAME, command: Sequence[str] = (), **options) -> None:
         setup = Setup(server=f"127.0.0.1:{server.port}", name=name, state=str(state), **{"profile": "cam", **options})
         self.state = state
         self._log = open(state.with_name(state.name + ".log"), "ab")  # noqa: SIM115  # closed by end()
@@ -288,6 +290,46 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 30.0
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
+
+
+def settled(server: AgentServer, assignment: str) -> agents_pb2.Move:
+    """The last move of an assignment, once it is settled."""
+    wait_until(lambda: NAME in server.devices, "hello")
+    device = server.devices[NAME]
+    wait_until(lambda: (move := device.last(assignment)) and move.state in SETTLED, f"{assignment} settled")
+    return device.last(assignment)
+
+
+def good(server: AgentServer, name: str, seed: int, **limits) -> agents_pb2.Assignment:
+    """Offer a good model and wait until it is committed."""
+    model = dense_model(seed)
+    assignment = server.artifact(name, model, golden_for(model), **limits)
+    server.offer(NAME, assignment)
+    assert settled(server, name).state == "Committed"
+    return assignment
+
+
+def goes_on_serving(server: AgentServer, version: str, more: int = 5) -> None:
+    """Wait for more inferences of a version."""
+    device = server.devices[NAME]
+    before = device.total(version)
+    wait_until(lambda: device.total(version) >= before + more, f"more inferences of {version}")
+
+
+def current(state: Path) -> str:
+    """Digest that a device's applications would load."""
+    return (state / "current").readlink().name
+
+
+@contextmanager
+def serving(server: AgentServer | None = None) -> Iterator[AgentServer]:
+    """A server that is gone afterwards."""
+    server = server or AgentServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
