@@ -22,7 +22,7 @@ from edge_compress.agent.machine import Assignment, Position
 from edge_compress.agent.preflight import Clearance, NoRoom, Preflight
 from edge_compress.agent.probe import Refused, probe
 from edge_compress.agent.traffic import Traffic
-from edge_compress.agent.transfer import Base, Transfer
+from edge_compress.agent.transfer import Base, Transfer, Unlike
 from edge_compress.domain.fleet import DeviceState
 from edge_compress.errors import Corrupt, EdgeCompressError
 
@@ -33,6 +33,7 @@ _MAX_RESTARTS = 3
 _RETRY_JOURNAL_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 5.0
 """at the clock and the battery, while an update waits for them"""
+_NO_MORE = "the differences came out wrong, and nothing else may be fetched on this link"
 _MEMORY_TRIES, _MEMORY_PAUSE_SECONDS = 5, 1.0
 
 
@@ -218,10 +219,23 @@ class Install:
             if base is None or base.golden_sha256 == assignment.golden_sha256
             else Base(base.golden_sha256, slots.golden(base))
         )
-        based = await self._transfer.fetch(assignment.sha256, assignment.bytes, slots.partial(assignment.sha256), old, rate)
+        whole = not assignment.differences_only
         golden = slots.partial(assignment.golden_sha256)
-        based |= await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden, told, rate)
-        self._based = based
+        try:
+            model = await self._transfer.fetch(
+                assignment.sha256, assignment.bytes, slots.partial(assignment.sha256), old, rate, whole
+            )
+            other = await self._transfer.fetch(assignment.golden_sha256, assignment.golden_bytes, golden, told, rate, whole)
+        except Unlike as error:
+            self._count_wrong(1)
+            raise Refused(f"{_NO_MORE}: {error}") from None
+        self._based, wrong = model.based or other.based, model.wrong + other.wrong
+        if wrong:
+            self._count_wrong(wrong)
+
+    def _count_wrong(self, times: int) -> None:
+        """Differences came out wrong: no more are asked for in this assignment."""
+        self._record(replace(self.position, base="", bad_differences=self.position.bad_differences + times))
 
     def _base(self) -> Assignment | None:
         """What serves now, to which an update may come as differences; the preflight made sure of it."""
@@ -234,10 +248,9 @@ class Install:
         except Corrupt as error:
             if not (self.position.base and self._based):
                 raise
-            wrong = self.position.bad_differences + 1
-            self._record(replace(self.position, base="", bad_differences=wrong))
+            self._count_wrong(1)
             if assignment.differences_only:
-                raise Refused(f"the differences came out wrong, and no more may be fetched on this link: {error}") from None
+                raise Refused(f"{_NO_MORE}: {error}") from None
             log.warning("an update by differences is wrong, all of it is fetched: %s", error)
             await self._fetch_files(assignment, None)
             await asyncio.to_thread(self._slots.verify, assignment)

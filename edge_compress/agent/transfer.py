@@ -28,7 +28,7 @@ log = logging.getLogger("edge_compress.agent")
 STALL_SECONDS = 60.0
 """without a chunk for this long a transfer is broken off and tried again"""
 _MAX_CHUNK_BYTES = 1 << 20
-_BASED = (Form.DELTA.value, Form.PATCH.value)
+_NEEDS_BASE = frozenset({Form.DELTA.value, Form.PATCH.value})
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -44,23 +44,50 @@ class Base:
     path: Path
 
 
+class Unlike(Corrupt):
+    """Differences that cannot be unpacked: they came wrong, or the base is not the file that they were made to."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file is here. ``based``: some of it may be made of differences; ``wrong``: times that these could not be unpacked."""
+
+    based: bool = False
+    wrong: int = 0
+
+
 class Transfer:
     """Downloads over whatever channel the session has; ``channel`` waits until there is one."""
 
     def __init__(self, channel: Callable[[], Awaitable[grpc.aio.Channel]], chance: random.Random) -> None:
         self._channel, self._chance = channel, chance
 
-    async def fetch(self, sha256: str, size: int, path: Path, base: Base | None = None, bytes_per_second: float = 0.0) -> bool:
+    async def fetch(
+        self,
+        sha256: str,
+        size: int,
+        path: Path,
+        base: Base | None = None,
+        bytes_per_second: float = 0.0,
+        whole: bool = True,
+    ) -> Fetched:
         """Grow ``path`` to ``size`` bytes, however often the link breaks; ``base``: a file that the server may send differences
-        to; ``bytes_per_second``: that the link is to carry at most, 0: as many as it can. Returns whether some of it may be made
-        of differences. Raises Corrupt, NotFound, StorageFull or OSError."""
-        backoff = Backoff(self._chance)
+        to; ``bytes_per_second``: that the link is to carry at most, 0: as many as it can; ``whole``: where differences cannot be
+        unpacked it may go on without. Raises Unlike where it may not, Corrupt, NotFound, StorageFull or OSError."""
+        backoff, wrong = Backoff(self._chance), 0
         with Partial(path, sha256, size) as partial, _reader(base) as read:
             partial.based = base is not None and partial.held > 0  # whoever began it may have had some
             while partial.held < size:
                 channel, before = await self._channel(), partial.held
                 try:
                     await _stream(channel, partial, base.sha256 if base else "", read, bytes_per_second)
+                except Unlike as error:
+                    if not whole:
+                        raise
+                    log.warning("an update by differences is wrong, all of it is fetched: %s", error)
+                    base = read = None
+                    wrong += 1
+                    continue
                 except (grpc.aio.AioRpcError, grpc.aio.UsageError, TimeoutError) as error:
                     _raise_if_final(error, partial)
                     log.info("fetching %s stopped at byte %d: %s", partial.name, partial.held, _why(error))
@@ -68,7 +95,7 @@ class Transfer:
                     backoff.reset()
                 if partial.held < size:
                     await asyncio.sleep(backoff.next())
-            return partial.based
+            return Fetched(partial.based, wrong)
 
 
 class Partial:
@@ -132,7 +159,7 @@ def _reader(base: Base | None) -> Iterator[ReadBase | None]:
 
 async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: ReadBase | None, bytes_per_second: float) -> None:
     """One call: append chunks until the file is whole or the stream ends."""
-    forms = [form for form in Form if form is not Form.IDENTITY and (read or form not in (Form.DELTA, Form.PATCH))]
+    forms = [form for form in Form if form is not Form.IDENTITY and (read or form.value not in _NEEDS_BASE)]
     request = artifacts_pb2.DownloadBlobRequest(
         sha256=partial.sha256,
         offset_bytes=partial.held,
@@ -148,18 +175,20 @@ async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: 
             if chunk is grpc.aio.EOF:
                 return
             partial.append(chunk.offset, unpack(chunk, read))
-            partial.based |= chunk.encoding in _BASED
+            partial.based |= chunk.encoding in _NEEDS_BASE
     finally:
         call.cancel()
 
 
 def unpack(chunk: artifacts_pb2.Chunk, read: ReadBase | None = None) -> bytes:
-    """The uncompressed bytes of a chunk. Raises Corrupt when they are not what their encoding says or over 1 MiB."""
+    """The uncompressed bytes of a chunk. Raises Corrupt when they are not what their encoding says or over 1 MiB, Unlike where
+    they are differences to a base."""
     try:
         form = Form(chunk.encoding or Form.IDENTITY.value)
         return unpacked(chunk.data, form, read, _MAX_CHUNK_BYTES)
     except ValueError as error:
-        raise Corrupt(f"the chunk at byte {chunk.offset} cannot be unpacked: {error}") from None
+        kind = Unlike if chunk.encoding in _NEEDS_BASE else Corrupt
+        raise kind(f"the chunk at byte {chunk.offset} cannot be unpacked: {error}") from None
 
 
 def _raise_if_final(error: Exception, partial: Partial) -> None:

@@ -241,7 +241,7 @@ class Differences(AgentServer):
 
 
 @pytest.mark.parametrize("form", [Form.PATCH, Form.DELTA])
-@pytest.mark.parametrize("wrong", ["bytes"])
+@pytest.mark.parametrize("wrong", ["frame", "bytes"])
 def test_differences_that_arrive_wrong_are_followed_by_all_of_it(
     settled_home: Home, tmp_path: Path, form: Form, wrong: str
 ) -> None:

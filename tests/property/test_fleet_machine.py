@@ -32,6 +32,7 @@ from edge_compress.agent.preflight import Preflight
 from edge_compress.agent.probe import Figures, Refused
 from edge_compress.agent.slots import Slots
 from edge_compress.agent.surroundings import Surroundings
+from edge_compress.agent.transfer import Fetched
 from edge_compress.delivery.assignments import must_be_sent, standing
 from edge_compress.delivery.devices import Device
 from edge_compress.delivery.rollouts import Reach, going_back, members_of, next_step, wanted_rollout
@@ -86,7 +87,7 @@ class Fetching:
     def __init__(self, device: Played) -> None:
         self._device = device
 
-    async def fetch(self, sha256: str, size: int, path: Path, base: Any = None, bytes_per_second: float = 0.0) -> bool:
+    async def fetch(self, sha256: str, size: int, path: Path, *options: Any) -> Fetched:
         data = GOLDEN if sha256 == sha(GOLDEN) else self._device.versions[sha256].data
         if sha256 != sha(GOLDEN) and self._device.versions[sha256].fails("bytes", self._device.name):
             data = b"x" + data[1:]
@@ -99,7 +100,7 @@ class Fetching:
                 file.write(data[held : held + 7])
                 file.flush()
                 await asyncio.sleep(0)
-        return False
+        return Fetched()
 
 
 class Process:
