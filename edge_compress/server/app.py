@@ -152,7 +152,7 @@ class App:
         self._stack.callback(engine.close)
         ledger = UsageLedger(store, dropped=metrics.dropped)
         await asyncio.to_thread(ledger.load)
-        fleet = Fleet(store, ledger, self._pace.fleet, wrong=metrics.wrong_differences)
+        fleet = Fleet(store, ledger, self._pace.fleet, wrong=metrics.wrong_differences, clock=store.clock)
         metrics.sources = sources(store, fleet, ledger)
         blob_use = BlobUse()
         queue = JobQueue(
@@ -161,8 +161,9 @@ class App:
             blob_use,
             QueueSettings(self._settings.workers, self._pace.progress_seconds),
             published=lambda artifact: _tell_published(registry, artifact),
+            clock=store.clock,
         )
-        declarations, sizes = Declarations(store, registry), UpdateSizes(store)
+        declarations, sizes = Declarations(store, registry, clock=store.clock), UpdateSizes(store)
         self._stack.callback(sizes.close)
         core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations, sizes)
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
@@ -190,6 +191,7 @@ class App:
             lambda model, profile, recipe, objective: engine.key(PairRequest(model, profile, recipe, objective)),
             self._pace.reconcile,
             sizes=core.sizes,
+            clock=core.store.clock,
         )
         loop = asyncio.get_running_loop()
 
@@ -197,7 +199,7 @@ class App:
             loop.call_soon_threadsafe(core.fleet.changed)
 
         core.sizes.found = look_again
-        collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds)
+        collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds, clock=core.store.clock)
         for work in (reconciler.run(), collector.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(work))
 

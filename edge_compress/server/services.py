@@ -85,7 +85,7 @@ def add_services(server: Any, core: Core, limits: SizeLimits) -> None:
     downloads = Downloads(core.store.blobs, sent=core.metrics.sent)
     profile_service = ProfileService(core.declarations, core.reader("DeviceProfile"))
     model_service = ModelService(core.declarations, core.reader("Model"), admission)
-    control = RolloutControl(core.store, Mover(core.store, core.registry))
+    control = RolloutControl(core.store, Mover(core.store, core.registry), clock=core.store.clock)
     deployment_service = DeploymentService(core.declarations, core.reader("Deployment"), core.reader("Rollout"), control)
     artifact_service = artifacts.ArtifactService(core.declarations, core.reader("Artifact"), uploads, downloads)
     agent_service = AgentServicer(core.fleet, core.reader("Device"), core.metrics.dropped)

@@ -201,6 +201,9 @@ class Store(ResourceStore, StepCache, UsageStore, Protocol):
     """One database with everything but the blobs, and the blobs beside it."""
 
     blobs: BlobStore
+    clock: Callable[[], float]
+    """seconds since the epoch; what records are stamped with. MUST NOT jump, nor begin before the newest stored time: whatever is
+    compared with stored times must come from it"""
 
     def close(self) -> None:
         """Finish the writes that were begun and let go of the files."""

@@ -132,6 +132,11 @@ def revision(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(revision), 0) FROM events").fetchone()[0])
 
 
+def newest_time(connection: sqlite3.Connection) -> float:
+    """When the last change was made; 0 for an empty store."""
+    return float(connection.execute("SELECT coalesce(max(updated_at), 0) FROM records").fetchone()[0])
+
+
 def _create(connection: sqlite3.Connection, wanted: Wanted, stamp: Stamp) -> Written[tuple[Record, ApplyOutcome]]:
     texts = (wanted.kind, wanted.name, stamp.uid, wanted.labels, wanted.spec, wanted.status)
     connection.execute(_INSERT, (*texts, revision(connection) + 1, stamp.now, stamp.now))

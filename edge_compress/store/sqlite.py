@@ -7,7 +7,6 @@ Joins the parts: ``records`` and ``usage`` say what happens to the rows, ``write
 from __future__ import annotations
 
 import sqlite3
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from edge_compress.errors import InvalidSpec
 from edge_compress.store import records, usage
 from edge_compress.store.canonical import from_text, to_text
+from edge_compress.store.clock import SteadyClock
 from edge_compress.store.connections import Readers, connect
 from edge_compress.store.faults import sqlite_fault
 from edge_compress.store.interface import ApplyOutcome, BlobStore, Event, Page, Record, UsageKey, UsageTotals
@@ -41,16 +41,19 @@ class SqliteStore:
         *,
         keep_events: int = KEEP_EVENTS,
         synchronous: str = "FULL",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         new_uid: Callable[[], str] = lambda: uuid.uuid4().hex,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open or create the database at ``path``. Raises StartupError (newer or foreign file), Corrupt, StorageFull."""
+        """Open or create the database at ``path``. ``clock``: instead of one that goes on from the newest stored time. Raises
+        StartupError (newer or foreign file), Corrupt, StorageFull."""
         self.blobs = blobs
-        self._keep_events, self._clock, self._new_uid, self._on_close = keep_events, clock, new_uid, on_close
+        self._keep_events, self._new_uid, self._on_close = keep_events, new_uid, on_close
         self._watchers = Watchers()
         self._writer = Writer(_opened(path, synchronous), path, self._watchers.publish)
         self._readers = Readers(path)
+        self.clock = clock or SteadyClock(self._newest_time())
+        """what records are stamped with; whatever is compared with their times, or stored in them, must come from it"""
 
     def apply(
         self,
@@ -112,7 +115,7 @@ class SqliteStore:
 
     def put_step(self, key: str, result: Mapping[str, Any]) -> None:
         """See ``StepCache.put_step``."""
-        values = (key, to_text(result, "result"), self._clock())
+        values = (key, to_text(result, "result"), self.clock())
 
         def work(connection: sqlite3.Connection) -> Written[None]:
             connection.execute(_PUT_STEP, values)
@@ -157,7 +160,11 @@ class SqliteStore:
         self._on_close()
 
     def _stamp(self) -> records.Stamp:
-        return records.Stamp(self._clock(), self._new_uid(), self._keep_events)
+        return records.Stamp(self.clock(), self._new_uid(), self._keep_events)
+
+    def _newest_time(self) -> float:
+        with self._readers.snapshot() as connection:
+            return records.newest_time(connection)
 
 
 def _opened(path: Path, synchronous: str) -> sqlite3.Connection:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 import numpy as np
@@ -225,10 +226,16 @@ class AgentServer(agents_pb2_grpc.AgentServiceServicer, artifacts_pb2_grpc.Artif
             await asyncio.sleep(self.chunk_pause)
 
 
+class HasPort(Protocol):
+    """What an agent connects to, on loopback."""
+
+    port: int
+
+
 class Agent:
     """A real agent process."""
 
-    def __init__(self, server: AgentServer, state: Path, name: str = NAME, command: Sequence[str] = (), **options) -> None:
+    def __init__(self, server: HasPort, state: Path, name: str = NAME, command: Sequence[str] = (), **options) -> None:
         setup = Setup(server=f"127.0.0.1:{server.port}", name=name, state=str(state), **{"profile": "cam", **options})
         self.state = state
         self._log = open(state.with_name(state.name + ".log"), "ab")  # noqa: SIM115  # closed by end()
@@ -284,12 +291,12 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
-    """Return once ``condition`` holds; fail when it does not within ``seconds``."""
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 30.0, pause: float = 0.01) -> None:
+    """Return once ``condition`` holds, looking every ``pause`` seconds; fail when it does not within ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def settled(server: AgentServer, assignment: str) -> agents_pb2.Move:

@@ -40,10 +40,9 @@ class DeliveryServer:
         self.store = open_state(state)
         self.metrics = Metrics()
         self.ledger = UsageLedger(self.store, dropped=self.metrics.dropped)
-        self.fleet = Fleet(self.store, self.ledger, settings)
-        self.reconciler = Reconciler(
-            self.store, self.fleet, Registry.load(only=["metrics"]), key_of, ReconcileSettings(tick_seconds=0.1)
-        )
+        self.fleet = Fleet(self.store, self.ledger, settings, clock=self.store.clock)
+        pace, registry = ReconcileSettings(tick_seconds=0.1), Registry.load(only=["metrics"])
+        self.reconciler = Reconciler(self.store, self.fleet, registry, key_of, pace, clock=self.store.clock)
         self.metrics.sources = sources(self.store, self.fleet, self.ledger)
         self.feed = Feed(self.store)
         self._server = grpc.aio.server(interceptors=[CallInterceptor()])
