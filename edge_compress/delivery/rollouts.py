@@ -99,8 +99,16 @@ def members_of(
         link = world.profiles[device.made_for][1].spec.link
         allowed = over_link(offer, status, world.artifacts.get(status.artifact), link, reach.policy, reach.sizes)
         heard = now if status.waits and live else max(reach.since, status.news_at)
-        metered = allowed is None and state is None
-        member = Member(device.name, state, heard, penalty_until(status), device.made_for, status.news_at, metered)
+        member = Member(
+            device.name,
+            state,
+            heard,
+            penalty_until(status),
+            device.made_for,
+            status.news_at,
+            metered=allowed is None and state is None,
+            message=status.message,
+        )
         found[device.name] = (member, allowed or offer)
     return found
 

@@ -123,6 +123,8 @@ class Member:
     """when it last moved itself; None: as ``news_at``"""
     metered: bool = False
     """the policy keeps what it would be offered off its link"""
+    message: str = ""
+    """what it said last, for example why it rolled back"""
 
     def may_begin(self, now: float) -> bool:
         """Whether it may be offered something new."""
@@ -153,6 +155,8 @@ class _Step:
     exposed: frozenset[str]
     good: int
     failed: int
+    why: str = ""
+    """what the first of those that rolled back said"""
 
     def needed(self, policy: RolloutPolicy) -> int:
         return _at_least(policy.advance_at, len(self.counted))
@@ -160,10 +164,12 @@ class _Step:
     def failing(self, policy: RolloutPolicy) -> str:
         """Why the rollout must stop here; empty when it need not."""
         tried, whole = self.good + self.failed, len(self.counted)
+        said = f"; {self.why}" if self.why else ""
         if self.failed and tried >= min(policy.min_executed, whole) and self.failed / tried >= policy.abort_at:
-            return f"{self.failed} of {tried} devices that tried failed; abort_at is {policy.abort_at:.0%}"
+            return f"{self.failed} of {tried} devices that tried failed; abort_at is {policy.abort_at:.0%}{said}"
         if whole and tried == whole and self.good < self.needed(policy):
-            return f"only {self.good} of {tried} devices are good and none is left to try; advance_at is {policy.advance_at:.0%}"
+            few = f"only {self.good} of {tried} devices are good and none is left to try"
+            return f"{few}; advance_at is {policy.advance_at:.0%}{said}"
         return ""
 
     def told(self, policy: RolloutPolicy) -> str:
@@ -284,7 +290,8 @@ def _stand(policy: RolloutPolicy, status: RolloutStatus, members: Sequence[Membe
     among = [member for member in members if member.name in counted]
     good = sum(member.state is DeviceState.COMMITTED for member in among)
     failed = sum(member.state is DeviceState.ROLLED_BACK or _timed_out(member, policy, now) for member in among)
-    return _Step(status.step, policy.steps[status.step], counted, counted | having, good, failed)
+    said = sorted(f"{one.name}: {one.message}" for one in among if one.state is DeviceState.ROLLED_BACK and one.message)
+    return _Step(status.step, policy.steps[status.step], counted, counted | having, good, failed, "".join(said[:1]))
 
 
 def _chosen(members: Sequence[Member], share: float, now: float, seed: str) -> frozenset[str]:

@@ -70,6 +70,15 @@ def test_failures_wait_for_min_executed() -> None:
     assert aborted.status.message == "1 of 3 devices that tried failed; abort_at is 5%"
 
 
+def test_a_rollout_that_ends_for_its_devices_says_what_the_first_of_them_said() -> None:
+    policy = RolloutPolicy(min_executed=1)
+    hot, wrong = (Member(name, BAD, 100.0, message=f"it is {name}") for name in ("hot", "wrong"))
+    told = decide(policy, PROGRESSING, [wrong, hot], 100.0, seed="r").status.message
+    assert told == "2 of 2 devices that tried failed; abort_at is 5%; hot: it is hot"
+    few = decide(replace(policy, abort_at=0.9), PROGRESSING, [hot, *members(good=2)], 100.0, seed="r").status.message
+    assert few.endswith("advance_at is 95%; hot: it is hot")
+
+
 def test_a_device_that_falls_silent_counts_as_failed() -> None:
     policy = RolloutPolicy(device_deadline=600.0)
     assert decide(policy, PROGRESSING, members(busy=1), 700.0, seed="r").status.state == "Progressing"
