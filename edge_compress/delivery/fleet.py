@@ -7,6 +7,7 @@ once a minute per device. Which device should run what is decided in ``reconcile
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 
 from edge_compress.delivery.assignments import must_be_sent, standing
 from edge_compress.delivery.devices import Device, DeviceBook
-from edge_compress.delivery.running import SETTLED, ArtifactBook, joined, moved
+from edge_compress.delivery.running import SETTLED, ArtifactBook, joined, moved, runs
 from edge_compress.delivery.sessions import Session, Welcome
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
@@ -166,6 +167,8 @@ class Fleet:
         """
         new = [name for name, assignment in wanted.items() if self._is_new(name, assignment)]
         await asyncio.gather(*(self._note(name, offered=wanted[name].id, news_at=self._clock()) for name in new))
+        unknown = [name for name, assignment in wanted.items() if self._runs_unknown(name, assignment)]
+        await asyncio.gather(*(self._recognise(name) for name in unknown))
         self._desired = dict(wanted)
         for name in wanted:
             if session := self._sessions.get(name):
@@ -197,6 +200,18 @@ class Fleet:
             await self._book.change(name, lambda status: replace(status, **changes))
         except NotFound:
             _log.debug("device %s was forgotten before it could be noted", name)
+
+    def _runs_unknown(self, name: str, assignment: Assignment) -> bool:
+        """Whether the device runs what it should, and did so before this server knew the artifact."""
+        session, device = self._sessions.get(name), self._book.get(name)
+        here = session is not None and assignment.may_run(session.current_sha256)
+        return here and device is not None and not device.status.artifact
+
+    async def _recognise(self, name: str) -> None:
+        session = self._sessions.get(name)
+        running = await self._artifacts.running(session.current_sha256 if session else "")
+        with contextlib.suppress(NotFound):  # forgotten meanwhile
+            await self._book.change(name, lambda status: runs(status, running))
 
     def _send(self, session: Session) -> None:
         wanted, device = self._desired.get(session.device), self._book.get(session.device)

@@ -47,7 +47,7 @@ class ArtifactBook:
 def joined(status: DeviceStatus, hello: Hello, running: Running, now: float) -> DeviceStatus:
     """The status of a device that begins a session and runs ``running``."""
     return replace(
-        _runs(status, running),
+        runs(status, running),
         state=hello.device_state.value,
         connected=True,
         boot_id=hello.boot_id,
@@ -65,7 +65,7 @@ def moved(status: DeviceStatus, move: Move, running: Running | None, now: float)
     said = (move.assignment, move.state, move.message, move.bad_differences)
     if (status.assignment, status.state, status.message, known) == said:
         return status
-    new = _runs(status, running) if running is not None else status
+    new = runs(status, running) if running is not None else status
     if move.state == DeviceState.ROLLED_BACK:
         new = replace(new, failures=new.failures + 1, failed_at=now)
     elif move.state == DeviceState.COMMITTED and new.version != status.version:
@@ -84,7 +84,7 @@ def moved(status: DeviceStatus, move: Move, running: Running | None, now: float)
     )
 
 
-def _runs(status: DeviceStatus, running: Running) -> DeviceStatus:
+def runs(status: DeviceStatus, running: Running) -> DeviceStatus:
     """The status with what really runs; figures of what ran before are dropped."""
     same = (status.model, status.version) == (running.model, running.version)
     new = replace(status, model=running.model, artifact=running.artifact, version=running.version)

@@ -212,6 +212,16 @@ async def test_an_artifact_nobody_knows_shows_its_digest(store: SqliteStore, fle
     assert (status(store).artifact, status(store).version) == ("", "f" * 12)
 
 
+async def test_an_artifact_that_becomes_known_later_gets_its_name(store: SqliteStore, fleet: Fleet) -> None:
+    late = artifact("late")
+    offer = wanted(late)
+    await fleet.join(hello(current_sha256=late.sha256, assignment=offer.id, state="Committed"))
+    assert (status(store).artifact, status(store).version) == ("", late.sha256[:12])
+    publish(store, late)
+    await fleet.desire({"cam-1": offer})
+    assert (status(store).artifact, status(store).model, status(store).state) == (late.name, "vision", "Committed")
+
+
 async def test_reports_are_acknowledged_and_shown(store: SqliteStore, fleet: Fleet) -> None:
     session = await fleet.join(hello(current_sha256=FIRST.sha256, assignment=wanted().id, state="Committed"))
     report = UsageReport("b1", "vision", FIRST.version, inferences={"ok": 5}, bucket_bounds=(1.0,), bucket_counts=(5, 0))
