@@ -28,6 +28,8 @@ DEFAULT_SECONDS = 60.0
 _SECONDS = {"ApplyModel": 900.0, "Plan": 300.0, "UploadBlob": 6 * 3600.0, "DownloadBlob": 6 * 3600.0}
 """deadlines of calls whose client set none, in seconds; streams that are not named here are followed for as long as they last"""
 _QUIET = {"Check"}
+_LOUD = {"DATA_LOSS"}
+"""what somebody has to look after"""
 """calls that probes make every few seconds: logged only when somebody asks for debug output"""
 
 
@@ -168,7 +170,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         }
         if message:
             fields["message"] = message
-        _log.log(logging.DEBUG if call.method in _QUIET else logging.INFO, "call", extra={"fields": fields})
+        level = logging.ERROR if code in _LOUD else logging.DEBUG if call.method in _QUIET else logging.INFO
+        _log.log(level, "call", extra={"fields": fields})
 
 
 def _factory(handler: grpc.RpcMethodHandler) -> Any:

@@ -132,7 +132,7 @@ async def test_streams_outlive_the_default_deadline(served):
     stream.cancel()
 
 
-async def test_errors_in_the_middle_of_a_stream_are_mapped_too(served):
+async def test_errors_in_the_middle_of_a_stream_are_mapped_too(served, caplog):
     channel, _, _ = served
     stream = channel.unary_stream("/t.S/Stream")(b"stale")
     assert await stream.read() == b"first"
@@ -140,7 +140,9 @@ async def test_errors_in_the_middle_of_a_stream_are_mapped_too(served):
     assert (error.code(), error.details()) == (grpc.StatusCode.OUT_OF_RANGE, "list again")
     both = channel.stream_stream("/t.S/Both")(iter([b"one", b"corrupt"]))
     assert await both.read() == b"one"
-    assert (await failure(both.read())).code() is grpc.StatusCode.DATA_LOSS
+    with caplog.at_level(logging.ERROR):
+        assert (await failure(both.read())).code() is grpc.StatusCode.DATA_LOSS
+    assert [one.fields["code"] for one in caplog.records] == ["DATA_LOSS"], "which somebody has to look after"
 
 
 async def test_a_servicers_own_abort_passes_through(served):
