@@ -121,8 +121,9 @@ class Downloads:
         while offset < size:
             end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
             chunk = await asyncio.to_thread(self._read, source, request, file, offset, end)
-            yield chunk
+            # Before it goes: a receiver hangs up as soon as it has the last one, and nothing after that is reached for sure.
             self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
+            yield chunk
             offset = end
             if pause := pace.pause(len(chunk.data)) if offset < size else 0.0:
                 place.leave()  # it holds no chunk while it waits

@@ -101,6 +101,14 @@ async def test_bytes_on_the_link_are_counted(downloads, sha256, sent):
     assert (sum(amount for _, amount in sent), {kind for kind, _ in sent}) == (len(DATA) - CHUNK_BYTES, {"resumed"})
 
 
+async def test_the_last_chunk_counts_although_its_receiver_hangs_up_with_it(downloads, sha256, sent):
+    chunks = downloads.read(Request(sha256))
+    while sum(amount for _, amount in sent) < len(DATA):
+        await anext(chunks)
+    await chunks.aclose()
+    assert [amount for _, amount in sent] == [CHUNK_BYTES, CHUNK_BYTES, len(DATA) - 2 * CHUNK_BYTES]
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
