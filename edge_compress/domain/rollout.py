@@ -273,7 +273,8 @@ def begun(policy: RolloutPolicy, status: RolloutStatus, step: int, now: float) -
 def _waiting(policy: RolloutPolicy, status: RolloutStatus, unreachable: int) -> RolloutStatus:
     step = min(status.step, len(policy.steps) - 1)
     away = {UNREACHABLE: unreachable} if unreachable else {}
-    message = "no device that is selected has joined yet" if not unreachable else "no device that is selected is there"
+    nobody = "no device that is selected has joined yet, or a newer deployment has them"
+    message = nobody if not unreachable else "no device that is selected is there"
     return replace(status, step=step, share=policy.steps[step], message=message, devices=away)
 
 

@@ -224,6 +224,7 @@ def test_of_two_deployments_that_select_a_device_the_newer_wins(fleet: QuickFlee
     fleet.all_run("second")
     older = fleet.rollout("vision-2")
     assert (older.state, dict(older.devices)) == ("Progressing", {})
+    assert older.message.endswith("or a newer deployment has them")
     assert fleet.held("cam-1") == 0
     fleet.client.delete("Deployment", "other")
     fleet.comes_to("vision-2", "Completed")
