@@ -273,7 +273,7 @@ def test_differences_that_arrive_wrong_are_followed_by_all_of_it(
 
 @contextmanager
 def little_room(server: AgentServer, home: Home, agent: Agent) -> Iterator[None]:
-    """Files may not grow beyond what a model in the middle of its download has."""
+    """No file may grow beyond what a model in the middle of its download has."""
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
     yield
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -304,7 +304,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_download(
 ) -> None:
     home = request.getfixturevalue(where)
     second = wants_second(server, hidden=8000)
-    server.chunk_pause = 0.05
+    server.chunk_pause = 0.2
     partial = home.state / "partial" / second.spec.sha256
     with running(server, home.state) as agent:
         wait_until(lambda: partial.exists() and partial.stat().st_size > 200_000, "some bytes")
@@ -337,7 +337,7 @@ def test_a_disk_too_full_for_the_journal_delays_an_update_even_through_a_kill(se
 
 
 def test_a_model_that_ends_its_process_in_the_probe_is_refused(server: AgentServer, home: Home) -> None:
-    slow = slow_model()
+    slow = slow_model(layers=24)
     server.wanted[NAME] = server.artifact("two", slow, golden_for(slow))
     with running(server, home.state) as agent:
         wait_until(lambda: agent.position().get("state") == "Probing" and len(agent.children()) == 2, "a candidate")

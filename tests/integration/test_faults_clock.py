@@ -29,7 +29,7 @@ def fleet(tmp_path: Path) -> Iterator[QuickFleet]:
 def passes(fleet: QuickFleet, days: float) -> None:
     """Set the server's clock, and wait until it has looked at everything again: a new deployment has got its rollout."""
     fleet.jump(days, "server")
-    name = f"marker{days:+g}".replace("+", "-ahead-").replace("--", "-back-")
+    name = f"marker-{'back' if days < 0 else 'ahead'}-{abs(days):g}"
     fleet.apply("DeviceProfile", name)
     fleet.deploy("first", name, profile=name)
     until(lambda: fleet.rollout(f"{name}-1"), "the server looked")

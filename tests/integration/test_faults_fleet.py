@@ -175,7 +175,6 @@ def test_a_bit_that_flips_on_the_servers_disk_is_not_sent(fleet: QuickFleet) -> 
     fleet.start_agent("cam-2")
     fleet.deploy("second", soak="0s", device_deadline="5m")
     until(lambda: fleet.runs("cam-2", "second"), "what was uploaded again is delivered")
-    assert fleet.runs("cam-1", "first"), "which failed lately, and is let be for a while"
 
 
 def test_a_device_that_falls_silent_in_an_update_times_out_and_is_right_again_when_it_wakes(fleet: QuickFleet) -> None:
