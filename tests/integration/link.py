@@ -8,10 +8,11 @@ import socket
 import threading
 
 _PIECE = 16 * 1024
+_AGAIN_SECONDS = 0.02
 
 
 class Link:
-    """Listens on ``port`` and passes on what comes, over connections of its own to ``target`` (HOST:PORT)."""
+    """Listens on ``port`` and passes on what comes, over connections of its own to ``target`` (HOST:PORT), for which it waits."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
@@ -23,6 +24,7 @@ class Link:
         self._later: list[float] = []
         self._cuts = False
         self._open: set[socket.socket] = set()
+        self._closed = threading.Event()
         self._threads = [self._start(self._accept)]
 
     def hold_after(self, count: int) -> None:
@@ -39,6 +41,7 @@ class Link:
 
     def close(self) -> None:
         """Cut everything for good."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -63,21 +66,34 @@ class Link:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.socket()
-            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)  # little is on its way when it is cut
-            self._open |= {near, far}
-            try:
-                far.connect(self._target)
-            except OSError:
-                self._end(near, far)
-                continue
-            self._threads += [self._start(self._up, near, far), self._start(self._down, far, near)]
+            self._open.add(near)
+            self._threads.append(self._start(self._carry, near))
 
-    def _up(self, near: socket.socket, far: socket.socket) -> None:
+    def _carry(self, near: socket.socket) -> None:
+        """Both ways over a connection of its own."""
+        far = self._reached()
+        if far is None:
+            self._end(near)
+            return
+        self._open.add(far)
+        self._threads.append(self._start(self._down, far, near))
         with contextlib.suppress(OSError):
             while data := near.recv(_PIECE):
                 far.sendall(data)
         self._end(near, far)
+
+    def _reached(self) -> socket.socket | None:
+        """A connection to the server, once it answers: agents need not wait for their next try when it starts again."""
+        while not self._closed.wait(_AGAIN_SECONDS):
+            far = socket.socket()
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)  # little is on its way when it is cut
+            try:
+                far.connect(self._target)
+            except OSError:
+                far.close()
+            else:
+                return far
+        return None
 
     def _down(self, far: socket.socket, near: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -56,14 +56,6 @@ def restart(fleet: QuickFleet) -> None:
     until(lambda: fleet.live() == len(fleet.agents), "all agents are back")
 
 
-def renew(fleet: QuickFleet) -> None:
-    """New agent processes: one that loses its server again and again within seconds waits longer each time."""
-    before = {name: fleet.device(name).boot_id for name in fleet.agents}
-    for name in before:
-        fleet.start_agent(name)
-    until(lambda: all(fleet.device(name).boot_id != boot for name, boot in before.items()), "the new ones are there")
-
-
 def test_kill_9_of_the_server_before_anything_was_offered(fleet: QuickFleet) -> None:
     fleet.deploy("first")
     restart(fleet)
@@ -98,7 +90,6 @@ def test_kill_9_of_the_server_while_a_canary_soaks_and_while_it_is_paused(fleet:
     until(lambda: tally(fleet, "vision-2") == {"Committed": 1, "Waiting": 2}, "the canary still soaks")
     assert fleet.rollout("vision-2").state == "Progressing"
     fleet.client.command_rollout("vision-2", "pause", "weekend")
-    renew(fleet)
     restart(fleet)
     until(lambda: tally(fleet, "vision-2") == {"Committed": 1, "Waiting": 2}, "it is still paused")
     assert (fleet.rollout("vision-2").state, fleet.rollout("vision-2").held) == ("Paused", "weekend")
@@ -281,7 +272,6 @@ def test_a_server_from_yesterdays_backup_brings_devices_to_what_it_declares_and_
 ) -> None:
     settle(fleet, *NAMES)
     backup = backed_up(fleet)
-    renew(fleet)
     fleet.deploy("second")
     fleet.comes_to("vision-2", "Completed")
     fleet.all_run("second")
