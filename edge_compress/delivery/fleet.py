@@ -209,7 +209,9 @@ class Fleet:
 
     async def _recognise(self, name: str) -> None:
         session = self._sessions.get(name)
-        running = await self._artifacts.running(session.current_sha256 if session else "")
+        if session is None:
+            return
+        running = await self._artifacts.running(session.current_sha256)
         with contextlib.suppress(NotFound):  # forgotten meanwhile
             await self._book.change(name, lambda status: runs(status, running))
 
