@@ -7,17 +7,16 @@ for each agent, processor time at rest, how fast an assignment reaches all, and 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.integration.real_fleet import Crowd, Fleet
+from tests.processes import processor_seconds, resident_kib
 
 _PATIENCE_SECONDS = 300.0
 _RESTING_SECONDS = 30.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 GOALS = {"memory": 50.0, "cores": 1.0, "fan-out": 3.0}
 
 
@@ -29,18 +28,6 @@ def until(what: str, condition: Any) -> float:
             raise SystemExit(f"not within {_PATIENCE_SECONDS:g} s: {what}")
         time.sleep(0.2)
     return time.monotonic() - began
-
-
-def resident_kib(pid: int) -> int:
-    """Of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))
-
-
-def processor_seconds(pid: int) -> float:
-    """That a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def told(name: str, value: float, goal: float, unit: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.processes import parents
+from tests.processes import children_of, parents
 from tests.unit.cli.digits_fleet import DIGITS
 from tests.unit.cli.server_process import ServerProcess
 
@@ -117,11 +117,6 @@ def until(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     return value
-
-
-def children_of(pid: int) -> list[int]:
-    """Process ids of the children of a process."""
-    return [child for child, parent in parents().items() if parent == pid]
 
 
 class Crowd:

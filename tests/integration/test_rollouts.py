@@ -16,7 +16,8 @@ import pytest
 
 from edge_compress.errors import InvalidInput
 from edge_compress.predict import Predictor
-from tests.integration.real_fleet import Fleet, children_of, until
+from tests.integration.real_fleet import Fleet, until
+from tests.processes import children_of
 
 
 @pytest.fixture
