@@ -7,9 +7,11 @@ are packed, to ``downloads`` which chunks go out, and to ``uploads`` what become
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from edge_compress import encoding
@@ -20,6 +22,8 @@ from edge_compress.errors import InvalidInput
 LARGEST_CHUNK = 2 * CHUNK_BYTES
 _ENTRY_BYTES = 256
 """what it costs to remember that a chunk does not shrink"""
+_Key = tuple[Hashable, int]
+_Packed = tuple[bytes, Form]
 
 
 @dataclass(frozen=True)
@@ -54,36 +58,48 @@ def unpack(chunk: artifacts_pb2.Chunk) -> bytes:
 
 
 class PackedChunks:
-    """Packed chunks kept for the next device, at most ``limit_bytes`` of them, the least recently used dropped first."""
+    """Packed chunks kept for the next device, at most ``limit_bytes`` of them, the least recently used dropped first.
+
+    However many ask for a chunk at the same time, it is packed once: a fleet that is updated asks for the same ones all at once.
+    Packing has threads of its own, one for each core, for it would keep the store's busy. Call it on one event loop.
+    """
 
     def __init__(self, limit_bytes: int = 128 * 1024 * 1024) -> None:
         self._limit = limit_bytes
-        self._kept: OrderedDict[tuple[Hashable, int], tuple[bytes, Form]] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Packed] = OrderedDict()
         self._bytes = 0
-        self._lock = threading.Lock()
+        self._under_way: dict[_Key, asyncio.Future[_Packed]] = {}
+        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pack")
 
-    def chunk(self, file: Hashable, start: int, end: int, make: Callable[[], tuple[bytes, Form]]) -> Chunk | None:
-        """The bytes of a file from ``start`` to ``end`` as ``make`` packs them; None where they are smallest as they are.
-        ``file``: what names it, its base and the forms that the device takes. Safe from any thread."""
+    async def chunk(self, file: Hashable, start: int, make: Callable[[], _Packed]) -> Chunk | None:
+        """The bytes of a file from ``start`` on as ``make`` packs them, in a thread; None where they are smallest as they are.
+        ``file``: what names it, its base and the forms that the device takes. Raises what ``make`` raises."""
         key = (file, start)
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                self._kept.move_to_end(key)
-        if kept is None:
-            data, form = make()
-            kept = (b"" if form is Form.IDENTITY else data, form)
-            self._keep(key, kept)
-        return None if kept[1] is Form.IDENTITY else Chunk(start, *kept)
+        packed = self._kept.get(key)
+        if packed is None:
+            packed = await asyncio.shield(self._under_way.get(key) or self._begun(key, make))
+        else:
+            self._kept.move_to_end(key)
+        data, form = packed
+        return None if form is Form.IDENTITY else Chunk(start, data, form)
 
-    def _keep(self, key: tuple[Hashable, int], packed: tuple[bytes, Form]) -> None:
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = packed
-                self._bytes += len(packed[0]) + _ENTRY_BYTES
-            while self._bytes > self._limit:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= len(dropped[0]) + _ENTRY_BYTES
+    def _begun(self, key: _Key, make: Callable[[], _Packed]) -> asyncio.Future[_Packed]:
+        work = self._under_way[key] = asyncio.get_running_loop().run_in_executor(self._threads, make)
+        work.add_done_callback(lambda _: self._ended(key, work))
+        return work
+
+    def _ended(self, key: _Key, work: asyncio.Future[_Packed]) -> None:
+        del self._under_way[key]
+        if not work.cancelled() and work.exception() is None:
+            data, form = work.result()
+            self._keep(key, (b"" if form is Form.IDENTITY else data, form))
+
+    def _keep(self, key: _Key, packed: _Packed) -> None:
+        self._kept[key] = packed
+        self._bytes += len(packed[0]) + _ENTRY_BYTES
+        while self._bytes > self._limit:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= len(dropped[0]) + _ENTRY_BYTES
 
 
 def _varint(value: int) -> bytes:

@@ -120,7 +120,7 @@ class Downloads:
         offset, pace = request.offset, Pace(request.bytes_per_second)
         while offset < size:
             end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
-            chunk = await asyncio.to_thread(self._read, source, request, file, offset, end)
+            chunk = await self._chunk(source, request, file, offset, end)
             # Before it goes: a receiver hangs up as soon as it has the last one, and nothing after that is reached for sure.
             self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
             yield chunk
@@ -151,14 +151,14 @@ class Downloads:
                 self._sources.popitem(last=False)  # closed once nobody reads it any more
         return kept, (name, request.forms)
 
-    def _read(self, source: Source, request: Request, file: Hashable, offset: int, end: int) -> Chunk:
+    async def _chunk(self, source: Source, request: Request, file: Hashable, offset: int, end: int) -> Chunk:
         # A first chunk that starts in the middle is nobody else's: packing it would cost more than it saves.
         try:
             if request.forms != _AS_IT_IS and offset % CHUNK_BYTES == 0:
-                chunk = self._packed.chunk(file, offset, end, lambda: packed(source, offset, end, request.forms))
+                chunk = await self._packed.chunk(file, offset, lambda: packed(source, offset, end, request.forms))
                 if chunk is not None:
                     return chunk
-            return Chunk(offset, source.file[offset:end])
+            return Chunk(offset, await asyncio.to_thread(source.file.__getitem__, slice(offset, end)))
         except EOFError as error:
             raise Corrupt(f"blob {request.sha256[:12]}: {error}") from error
 

@@ -38,8 +38,8 @@ _ALL = tuple(form.value for form in Form if form not in (Form.IDENTITY, Form.DEL
 
 @dataclass(frozen=True)
 class OverGrpc:
-    """Clients that download a blob so many times. ``accept``: the forms they take; ``unpacking``: as an agent does, else bytes are
-    thrown away as they come."""
+    """Clients that download a blob so many times. ``accept``: the forms they take; ``unpacking``: as an agent does, else the
+    bytes are thrown away as they come."""
 
     address: str
     sha256: str
@@ -142,7 +142,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=64, help="MiB of the blob; default %(default)s")
-    parser.add_argument("--gigabytes", type=float, default=8.0, help="of each run of bytes as they are; default %(default)s")
+    parser.add_argument("--gigabytes", type=float, default=16.0, help="of each run of bytes as they are; default %(default)s")
     arguments = parser.parse_args()
     matrices = arguments.megabytes * 2**20 // MATRIX_BYTES
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,6 +1,8 @@
 """The hand codec against the generated one, and what a hostile chunk can be."""
 
+import asyncio
 import os
+import threading
 
 import pytest
 from hypothesis import given
@@ -49,23 +51,60 @@ def test_hostile_chunks_are_refused_naming_the_field(chunk, field):
     assert caught.value.violations[0].field == field
 
 
-def test_packed_chunks_are_kept_within_the_limit():
+async def test_packed_chunks_are_kept_within_the_limit():
     kept = PackedChunks(limit_bytes=5000)
     for number in range(50):
         data = bytes([number]) * 100_000 + os.urandom(500)
-        chunk = kept.chunk("ab", number, number + len(data), lambda data=data: whole(data))
+        chunk = await kept.chunk("ab", number, lambda data=data: whole(data))
         assert chunk.form is Form.ZSTD
         assert encoding.unpack(chunk.data) == data
     assert kept._bytes <= 5000
     assert 0 < len(kept._kept) < 50
     for number in range(1000):
-        kept.chunk("cd", number, number + 64, lambda: whole(os.urandom(64)))
+        await kept.chunk("cd", number, lambda: whole(os.urandom(64)))
     assert len(kept._kept) < 50, "remembering what does not shrink is bounded too"
 
 
-def test_a_chunk_that_does_not_shrink_goes_as_it_is():
+async def test_a_chunk_that_does_not_shrink_goes_as_it_is():
     noise = os.urandom(4096)
-    assert PackedChunks().chunk("ab", 0, len(noise), lambda: whole(noise)) is None
+    assert await PackedChunks().chunk("ab", 0, lambda: whole(noise)) is None
+
+
+class Packer:
+    """Packs when it is let; counts how often it was asked."""
+
+    def __init__(self):
+        self.asked, self.let = 0, threading.Event()
+
+    def __call__(self):
+        self.asked += 1
+        self.let.wait(10)
+        return b"packed", Form.ZSTD
+
+
+async def test_a_chunk_is_packed_once_for_all_who_ask_at_the_same_time():
+    kept, make = PackedChunks(), Packer()
+    asking = [asyncio.create_task(kept.chunk("ab", 0, make)) for _ in range(20)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # whoever asked first may go away: the others get it all the same
+    make.let.set()
+    chunks = await asyncio.gather(*asking[1:])
+    assert {chunk.data for chunk in chunks} == {b"packed"}
+    assert make.asked == 1
+    assert (await kept.chunk("ab", 0, make)).data == b"packed"
+    assert make.asked == 1
+    assert kept._under_way == {}
+
+
+async def test_what_could_not_be_packed_is_tried_again():
+    def cut_off():
+        raise EOFError
+
+    kept = PackedChunks()
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            await kept.chunk("ab", 0, cut_off)
+    assert (await kept.chunk("ab", 0, lambda: (b"packed", Form.ZSTD))).data == b"packed"
 
 
 def whole(data):
