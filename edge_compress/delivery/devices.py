@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from edge_compress.delivery.statuses import KIND, StatusWriter
 from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
 from edge_compress.domain.schema import decode, encode
 from edge_compress.errors import NotFound
 from edge_compress.store.interface import Record, ResourceStore
 
-KIND = "Device"
 T = TypeVar("T")
 
 
@@ -39,7 +39,7 @@ class DeviceBook:
     """Device records. Call it on one event loop; ``load``, ``all`` and ``get`` from any thread."""
 
     def __init__(self, store: ResourceStore) -> None:
-        self._store = store
+        self._store, self._statuses = store, StatusWriter(store)
         self._devices: dict[str, Device] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -97,7 +97,7 @@ class DeviceBook:
             raise NotFound(KIND, name)
         status = change(device.status)
         if status != device.status:
-            await asyncio.to_thread(self._store.set_status, KIND, name, encode(status))
+            await self._statuses.write(name, status)
             device = self._devices[name] = Device(name, device.spec, status)
         return device
 

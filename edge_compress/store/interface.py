@@ -109,6 +109,10 @@ class ResourceStore(Protocol):
         """Replace the status. MUST keep spec and generation; MUST change nothing when equal; raises NotFound, and Conflict
         when ``expected_revision`` is stale."""
 
+    def set_statuses(self, kind: str, statuses: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+        """Replace the status of each record named, all in one transaction: after a ``kill -9`` either all are replaced or none.
+        Returns the names that are not there, which stop nothing. MUST change nothing of those that are equal."""
+
     def get(self, kind: str, name: str) -> Record:
         """Raises NotFound."""
 

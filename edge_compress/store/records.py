@@ -83,6 +83,18 @@ def set_status(
     return Written(event.record, (event,))
 
 
+def set_statuses(connection: sqlite3.Connection, kind: str, statuses: Mapping[str, str], stamp: Stamp) -> Written[frozenset[str]]:
+    """Replace the status (canonical text) of each name; gives back the names that are not there."""
+    gone: set[str] = set()
+    events: list[Event] = []
+    for name, status in statuses.items():
+        try:
+            events += set_status(connection, kind, name, status, None, stamp).events
+        except NotFound:
+            gone.add(name)
+    return Written(frozenset(gone), tuple(events))
+
+
 def delete_record(connection: sqlite3.Connection, kind: str, name: str, stamp: Stamp) -> Written[Record]:
     """Remove; gives back the record as it last was. Raises NotFound."""
     last = _record(_must_find(connection, kind, name))

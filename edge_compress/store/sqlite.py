@@ -79,6 +79,11 @@ class SqliteStore:
             lambda connection: records.set_status(connection, kind, name, text, expected_revision, self._stamp())
         )
 
+    def set_statuses(self, kind: str, statuses: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+        """See ``ResourceStore.set_statuses``."""
+        texts = {name: to_text(status, "status") for name, status in statuses.items()}
+        return self._writer.run(lambda connection: records.set_statuses(connection, kind, texts, self._stamp()))
+
     def get(self, kind: str, name: str) -> Record:
         """See ``ResourceStore.get``."""
         with self._readers.snapshot() as connection:

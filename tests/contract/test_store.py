@@ -102,6 +102,25 @@ class TestResources:
         assert store.set_status("Model", "vision", {"n": 1}) == first
         assert store.revision() == first.revision
 
+    def test_many_statuses_are_told_one_by_one_and_what_is_not_there_stops_none(self, store: Store) -> None:
+        for name in ("a", "b", "c"):
+            put(store, name)
+        store.set_status("Model", "b", {"n": 1})
+        before, heard = store.revision(), []
+        store.subscribe(heard.append)
+        assert store.set_statuses("Model", {name: {"n": 1} for name in ("a", "b", "c", "d")}) == {"d"}
+        assert [store.get("Model", name).status for name in ("a", "b", "c")] == [{"n": 1}] * 3
+        assert [(event.record.name, event.record.revision) for event in heard] == [("a", before + 1), ("c", before + 2)]
+        assert store.set_statuses("Model", {}) == store.set_statuses("Model", {"a": {"n": 1}}) == frozenset()
+        assert store.revision() == before + 2
+
+    def test_many_statuses_are_set_together_or_not_at_all(self, store: Store) -> None:
+        put(store, "a")
+        put(store, "b")
+        with pytest.raises(InvalidSpec):
+            store.set_statuses("Model", {"a": {"n": 1}, "b": {"n": float("nan")}})
+        assert store.get("Model", "a").status == {}
+
     def test_a_stale_revision_is_a_conflict(self, store: Store) -> None:
         revision = put(store, "vision")
         store.set_status("Model", "vision", {"n": 1}, expected_revision=revision)

@@ -68,15 +68,17 @@ def check_writer(store: Store, writer: str, last: int) -> None:
         assert store.step(name) == {"number": number}
         assert store.blobs.path(digest_of(name.encode())).read_bytes() == name.encode()
     assert store.get("Counter", writer).status["number"] >= last
+    twins = [store.get("Twin", f"{writer}-{one}").status["number"] for one in "ab"]
+    assert twins[0] == twins[1] >= last
     assert next(totals for key, totals in store.usage() if key.device == writer).inferences["ok"] >= last
     assert store.blobs.partial(digest_of(writer.encode())) >= 100 * (last + 1)
 
 
 def check_whole(store: Store) -> None:
-    events = store.events(["Model", "Counter"], 0, limit=1_000_000)
+    events = store.events(["Model", "Counter", "Twin"], 0, limit=1_000_000)
     assert [event.record.revision for event in events] == list(range(1, store.revision() + 1))
     newest = {(event.record.kind, event.record.name): event.record for event in events}
-    stored = [*store.list("Model").records, *store.list("Counter").records]
+    stored = [record for kind in ("Model", "Counter", "Twin") for record in store.list(kind).records]
     assert {(record.kind, record.name): record for record in stored} == newest
     for digest in store.blobs.digests():
         store.blobs.path(digest)

@@ -18,10 +18,12 @@ from edge_compress.store.interface import Store, UsageKey, UsageTotals
 def write_for_ever(store: Store, writer: str) -> None:
     upload = hashlib.sha256(writer.encode()).hexdigest()
     store.apply("Counter", writer, labels={}, spec={})
+    twins = [store.apply("Twin", f"{writer}-{one}", labels={}, spec={})[0].name for one in "ab"]
     for number in range(1_000_000):
         name = f"{writer}-{number}"
         store.apply("Model", name, labels={"writer": writer}, spec={"number": number})
         store.set_status("Counter", writer, {"number": number})
+        store.set_statuses("Twin", {twin: {"number": number} for twin in twins})
         store.put_step(name, {"number": number})
         store.put_usage([(UsageKey(writer, "boot", "p", "m", "v"), UsageTotals({"ok": number}))])
         store.blobs.put_bytes(name.encode())

@@ -82,6 +82,16 @@ class StoreMachine(RuleBasedStateMachine):
             old["status"] = status
             self.changes.append((Change.MODIFIED, kind, name))
 
+    @rule(kind=KINDS, names=st.sets(NAMES), status=SPECS)
+    def set_statuses(self, kind: str, names: set[str], status: dict[str, Any]) -> None:
+        gone = self.store.set_statuses(kind, dict.fromkeys(sorted(names), status))
+        assert gone == {name for name in names if (kind, name) not in self.model}
+        for name in sorted(names - gone):
+            old = self.model[kind, name]
+            if repr_of(old["status"]) != repr_of(status):
+                old["status"] = status
+                self.changes.append((Change.MODIFIED, kind, name))
+
     @rule(kind=KINDS, name=NAMES)
     def delete(self, kind: str, name: str) -> None:
         if self.model.pop((kind, name), None) is None:

@@ -110,7 +110,7 @@ async def test_silent_sessions_are_noticed_after_trouble_that_nobody_foresaw(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "set_status", breaks)
+        patched.setattr(store, "set_statuses", breaks)
         await until(lambda: bool(broken))
     session = await fleet.join(hello())
     await until(lambda: session.ended)
