@@ -14,7 +14,7 @@ from edge_compress.delivery.sessions import Session as LiveSession
 from edge_compress.errors import EdgeCompressError, InvalidInput, NotFound
 from edge_compress.server.refusals import MissingReference, Silent
 from edge_compress.server.resources import Reader, required
-from edge_compress.server.session_wire import hello_from_wire, move_from_wire, reports_from_wire, to_wire, welcome_to_wire
+from edge_compress.server.session_wire import ServerMessages, hello_from_wire, move_from_wire, reports_from_wire, welcome_to_wire
 
 _log = logging.getLogger(__name__)
 _HELLO_SECONDS = 20.0
@@ -25,6 +25,7 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
 
     def __init__(self, fleet: Fleet, reader: Reader, dropped: Callable[[str, int], None]) -> None:
         self._fleet, self._reader, self._dropped = fleet, reader, dropped
+        self._messages = ServerMessages()
 
     async def GetDevice(self, request: common_pb2.GetRequest, context: Any) -> agents_pb2.Device:
         """See the service's definition."""
@@ -57,7 +58,7 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
         try:
             yield welcome_to_wire(session.welcome)
             async for message in session.outgoing():
-                yield to_wire(message)
+                yield self._messages.message(message)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
 from edge_compress import wire
@@ -59,11 +60,24 @@ def reports_from_wire(
             refused(error)
 
 
-def to_wire(message: Assignment | Acknowledged) -> agents_pb2.ServerMessage:
-    """What a session sends."""
-    if isinstance(message, Acknowledged):
-        return agents_pb2.ServerMessage(ack=agents_pb2.ReportAck(sequence=message.sequence))
-    return agents_pb2.ServerMessage(assignment=_assignment(message))
+class ServerMessages:
+    """What sessions send. An assignment is one object for every device of its profile, and there may be thousands of them: its
+    message is made once and kept, at most ``most`` of them."""
+
+    def __init__(self, most: int = 32) -> None:
+        self._most = most
+        self._made: OrderedDict[int, tuple[Assignment, agents_pb2.ServerMessage]] = OrderedDict()
+
+    def message(self, said: Assignment | Acknowledged) -> agents_pb2.ServerMessage:
+        """On the wire. Nobody may change it."""
+        if isinstance(said, Acknowledged):
+            return agents_pb2.ServerMessage(ack=agents_pb2.ReportAck(sequence=said.sequence))
+        kept = self._made.get(id(said))  # no other has this identity while it is kept
+        if kept is None:
+            kept = self._made[id(said)] = said, agents_pb2.ServerMessage(assignment=_assignment(said))
+            if len(self._made) > self._most:
+                self._made.popitem(last=False)
+        return kept[1]
 
 
 def welcome_to_wire(welcome: Welcome) -> agents_pb2.ServerMessage:
