@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ _AS_IT_IS = frozenset({Form.IDENTITY})
 _NEEDS_BASE = frozenset({Form.DELTA, Form.PATCH})
 _NEEDS_LAYOUT = _NEEDS_BASE | {Form.PLANES}
 _SOURCES_KEPT = 8
+_READ_AT_ONCE = 4
+"""chunks that go as they are: more would save little, and a client that reads slowly has so many wait in memory"""
 
 
 @dataclass(frozen=True)
@@ -105,35 +107,32 @@ class Downloads:
         place = _Place(self._places, self._wait)
         await place.take()
         try:
-            path = await asyncio.to_thread(self._blobs.path, request.sha256)
-            size = await asyncio.to_thread(os.path.getsize, path)
-            if not 0 <= request.offset <= size:
-                raise OutOfStep.at("offset_bytes", request.offset, f"0 to {size}, the size of the blob")
-            source, file = await asyncio.to_thread(self._opened, path, request)
-            async for chunk in self._chunks(source, request, file, size, place):
+            source, file = await asyncio.to_thread(self._opened, request)
+            if not 0 <= request.offset <= len(source.file):
+                raise OutOfStep.at("offset_bytes", request.offset, f"0 to {len(source.file)}, the size of the blob")
+            async for chunk in self._chunks(source, request, file, place):
                 yield chunk
         finally:
             place.leave()
 
-    async def _chunks(self, source: Source, request: Request, file: Hashable, size: int, place: _Place) -> AsyncIterator[Chunk]:
-        kind = "resumed" if request.offset else "full"
-        offset, pace = request.offset, Pace(request.bytes_per_second)
-        while offset < size:
-            end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
-            chunk = await self._chunk(source, request, file, offset, end)
-            # Before it goes: a receiver hangs up as soon as it has the last one, and nothing after that is reached for sure.
-            self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
-            yield chunk
-            offset = end
-            if pause := pace.pause(len(chunk.data)) if offset < size else 0.0:
-                place.leave()  # it holds no chunk while it waits
-                await asyncio.sleep(pause)
-                await place.take()
+    async def _chunks(self, source: Source, request: Request, file: Hashable, place: _Place) -> AsyncIterator[Chunk]:
+        kind, pace = "resumed" if request.offset else "full", Pace(request.bytes_per_second)
+        places = _places(request.offset, len(source.file))
+        at_once = _READ_AT_ONCE if request.forms == _AS_IT_IS and not request.bytes_per_second else 1
+        while some := list(itertools.islice(places, at_once)):
+            for chunk in await self._read(source, request, file, some):
+                # Before it goes: a receiver hangs up as soon as it has the last one, and nothing after that is reached for sure.
+                self._sent("delta" if chunk.form in _NEEDS_BASE else kind, len(chunk.data))
+                yield chunk
+                if (pause := pace.pause(len(chunk.data))) and some[-1][1] < len(source.file):
+                    place.leave()  # it holds no chunk while it waits
+                    await asyncio.sleep(pause)
+                    await place.take()
 
-    def _opened(self, path: Path, request: Request) -> tuple[Source, Hashable]:
+    def _opened(self, request: Request) -> tuple[Source, Hashable]:
         """The file to send, with its base where that is here, and what names both with the forms: a file that was put in the
-        place of another one is another file."""
-        base = None
+        place of another one is another file. Blocks."""
+        path, base = self._blobs.path(request.sha256), None
         if request.base:
             with contextlib.suppress(NotFound, Corrupt):
                 base = self._blobs.path(request.base)
@@ -151,14 +150,16 @@ class Downloads:
                 self._sources.popitem(last=False)  # closed once nobody reads it any more
         return kept, (name, request.forms)
 
-    async def _chunk(self, source: Source, request: Request, file: Hashable, offset: int, end: int) -> Chunk:
+    async def _read(self, source: Source, request: Request, file: Hashable, places: Sequence[tuple[int, int]]) -> list[Chunk]:
+        """The chunks at some places: several where they go as they are, for a thread's turn costs as much as reading one."""
+        offset, end = places[0]
         # A first chunk that starts in the middle is nobody else's: packing it would cost more than it saves.
         try:
             if request.forms != _AS_IT_IS and offset % CHUNK_BYTES == 0:
                 chunk = await self._packed.chunk(file, offset, lambda: packed(source, offset, end, request.forms))
                 if chunk is not None:
-                    return chunk
-            return Chunk(offset, await asyncio.to_thread(source.file.__getitem__, slice(offset, end)))
+                    return [chunk]
+            return await asyncio.to_thread(lambda: [Chunk(start, source.file[start:stop]) for start, stop in places])
         except EOFError as error:
             raise Corrupt(f"blob {request.sha256[:12]}: {error}") from error
 
@@ -167,3 +168,11 @@ def _identity(path: Path) -> tuple[int, ...]:
     """What a path stands for now."""
     facts = path.stat()
     return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def _places(offset: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the chunks from ``offset`` on begin and end."""
+    while offset < size:
+        end = min(size, (offset // CHUNK_BYTES + 1) * CHUNK_BYTES)
+        yield offset, end
+        offset = end
