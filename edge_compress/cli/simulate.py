@@ -32,11 +32,13 @@ def simulate(
     slower: Annotated[float, typer.Option(min=0.01, help="Factor of an update's latency.")] = 1.0,
     failing: Annotated[str, typer.Option(metavar="SHARE", help=f"On which every update fails. {_SHARE_HELP}")] = "0%",
     silent: Annotated[str, typer.Option(metavar="SHARE", help=f"Silent once an update begins. {_SHARE_HELP}")] = "0%",
+    install: Annotated[str, typer.Option(metavar="TIME", help="What an update takes beside its download.")] = "500ms",
     download: Annotated[bool, typer.Option("--download/--no-download", help="Whether updates are really downloaded.")] = True,
     seconds: Annotated[str, typer.Option(metavar="TIME", help="How long. Default: until interrupted.")] = "",
     seed: Annotated[int, typer.Option(help="Decides which devices fail.")] = 0,
     heartbeat: Annotated[str, typer.Option(metavar="TIME", help="Time between heartbeats. Default: the server's.")] = "",
     report: Annotated[str, typer.Option(metavar="TIME", help="Time between reports. Default: the server's.")] = "",
+    batch: Annotated[int, typer.Option(min=1, max=200, help="Reports sent together, each as another cohort's.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON each second.")] = False,
     server: ServerOption = None,
     insecure: InsecureOption = False,
@@ -67,9 +69,11 @@ def simulate(
         slower=slower,
         failing=read(q.SHARE, failing, "--failing"),
         silent=read(q.SHARE, silent, "--silent"),
+        install=read(q.SECONDS, install, "--install"),
         download=download,
         heartbeat=read(q.SECONDS, heartbeat, "--heartbeat") if heartbeat else None,
         report=read(q.SECONDS, report, "--report") if report else None,
+        batch=batch,
     )
     left = read(q.SECONDS, seconds, "--seconds") if seconds else float("inf")
     crowd = Crowd(address, conduct, agents, prefix, min(processes, agents), read(q.SECONDS, ramp, "--ramp"), seed)

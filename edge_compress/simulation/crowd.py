@@ -137,6 +137,7 @@ def as_line(tally: dict[str, Any], *, plain_json: bool) -> str:
     states = ", ".join(f"{count} {state}" for state, count in tally["states"].items()) or "nothing assigned"
     trouble = f"; {tally['refused']} refused: {tally['refusal']}" if tally["refused"] else ""
     trouble += f"; {tally['broken']} updates broke off" if tally["broken"] else ""
+    trouble += f"; {tally['put_off']} downloads put off" if tally["put_off"] else ""
     trouble += f"; {tally['corrupt']} corrupt downloads" if tally["corrupt"] else ""
     return (
         f"{tally['connected']} connected ({tally['sessions']} sessions), {states}; {tally['reports']} reports, "

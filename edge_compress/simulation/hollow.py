@@ -51,10 +51,12 @@ class Conduct:
     silent: float = 0.0
     """share of those that fall silent when an update begins"""
     install: float = 0.5
-    """what an update takes on the device, beside its download"""
+    """what an update takes on the device beside its download, half as much to half as much again; as much in each state"""
     download: bool = True
     heartbeat: float | None = None
     report: float | None = None
+    batch: int = 1
+    """reports that are sent together, each as another cohort's"""
 
 
 @dataclass
@@ -68,6 +70,8 @@ class Tally:
     """the last one's reason"""
     broken: int = 0
     """updates that broke off: the download failed"""
+    put_off: int = 0
+    """downloads that the server had no place for, tried again later"""
     assigned: int = 0
     states: Counter[str] = field(default_factory=Counter)
     reports: int = 0
@@ -150,17 +154,17 @@ class Hollow:
         """Heartbeats and reports, each device at times of its own."""
         beat = self._conduct.heartbeat or welcome.heartbeat_seconds
         report = self._conduct.report or welcome.report_seconds
-        await asyncio.sleep(self._chance.uniform(0, min(beat, report)))
-        next_beat = next_report = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        next_beat, next_report = now + self._chance.uniform(0, beat), now + self._chance.uniform(0, report)
         while True:
-            now = asyncio.get_running_loop().time()
             if now >= next_beat:
                 next_beat = now + beat
                 self._say(agents_pb2.AgentMessage(heartbeat=agents_pb2.Heartbeat(resident_bytes=1 << 20)))
             if now >= next_report:
                 next_report = now + report
                 self._report(report)
-            await asyncio.sleep(max(0.0, min(next_beat, next_report) - asyncio.get_running_loop().time()))
+            await asyncio.sleep(max(0.0, min(next_beat, next_report) - now))
+            now = asyncio.get_running_loop().time()
 
     def _report(self, seconds: float) -> None:
         if not self._version:
@@ -187,8 +191,11 @@ class Hollow:
             duration_sum=self._seconds,
             energy=energy,
         )
-        self._say(agents_pb2.AgentMessage(reports=agents_pb2.ReportBatch(sequence=self._sequence, reports=[usage])))
-        self._tally.reports += 1
+        batch = agents_pb2.ReportBatch(sequence=self._sequence, reports=[usage] * self._conduct.batch)
+        for part, report in enumerate(batch.reports[1:], start=1):
+            report.cohort = f"part-{part}"
+        self._say(agents_pb2.AgentMessage(reports=batch))
+        self._tally.reports += self._conduct.batch
 
     def _take(self, assignment: agents_pb2.Assignment, channel: Any) -> None:
         if assignment.id == self._assignment and self._state in ("Committed", "RolledBack"):
@@ -212,8 +219,7 @@ class Hollow:
             self._move(assignment.id, state)
             if state == "Fetching" and self._conduct.download and spec.sha256 not in (self._current, self._old[0]):
                 await self._fetch(channel, spec.sha256)
-            if state == "Probing":
-                await asyncio.sleep(self._chance.uniform(0.5, 1.5) * self._conduct.install)
+            await asyncio.sleep(self._chance.uniform(0.5, 1.5) * self._conduct.install / len(_STEPS))
         if update and self._fails and spec.sha256 != self._old[0]:
             self._move(assignment.id, "RollingBack", "made to fail")
             self._move(assignment.id, "RolledBack", "made to fail", self._current)
@@ -243,7 +249,20 @@ class Hollow:
             await call.write(await outbox.get())
 
     async def _fetch(self, channel: Any, sha256: str) -> None:
-        """Download for real, and hold it against its digest; the bytes are thrown away."""
+        """Download for real, again with growing pauses where the server has no place for one more."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return await self._download(channel, sha256)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+            self._tally.put_off += 1
+            await asyncio.sleep(self._chance.uniform(0.5, 1.0) * wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    async def _download(self, channel: Any, sha256: str) -> None:
+        """Hold what came against its digest; the bytes are thrown away."""
         digest = hashlib.sha256()
         request = artifacts_pb2.DownloadBlobRequest(sha256=sha256, accept=["ENCODING_ZSTD", "ENCODING_PLANES"])
         stub = artifacts_pb2_grpc.ArtifactServiceStub(channel)  # type: ignore[no-untyped-call]  # generated

@@ -120,11 +120,11 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 class Crowd:
-    """``edge-compress simulate`` in a process of its own; ``last`` is what it told last."""
+    """``edge-compress simulate`` in a process of its own; ``last`` is what it told last. Each crowd of a fleet has a name."""
 
-    def __init__(self, fleet: Fleet, *options: str) -> None:
-        self.log = fleet.folder / "crowd.log"
-        command = [sys.executable, "-m", "edge_compress", "simulate", "--profile", "cam", "--json", *options]
+    def __init__(self, fleet: Fleet, *options: str, name: str = "sim") -> None:
+        self.log = fleet.folder / f"crowd-{name}.log"
+        command = [sys.executable, "-m", "edge_compress", "simulate", "--profile", "cam", "--json", "--prefix", name, *options]
         with self.log.open("wb") as out:
             environment = {**os.environ, "EDGE_COMPRESS_SERVER": fleet.server.address}
             self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,5 +58,26 @@ def test_devices_that_fall_silent_time_out_and_a_restarted_server_finds_all_agai
         fleet.apply("quantize.weights", "{steps: [10%, 100%], device_deadline: 3s}")
         until(lambda: fleet.rollout("digits-2")["state"] == "Aborted")
         assert fleet.rollout("digits-2")["devices"] == {"TimedOut": 2, "Waiting": 18}
+    finally:
+        crowd.stop()
+
+
+def test_batches_of_reports_count_for_each_cohort(fleet: Fleet) -> None:
+    crowd = Crowd(fleet, "--agents", "3", "--install", "0s", "--no-download", "--report", "1s", "--batch", "4")
+    try:
+        until(lambda: crowd.last()["connected"] == 3)
+        fleet.apply("quantize.float16", "{}")
+        until(lambda: crowd.last()["reports"] >= 3 * 4 * 2)
+
+        def counted() -> dict[str, float]:
+            with urllib.request.urlopen(f"http://{fleet.server.metrics}/metrics") as answer:
+                text = answer.read().decode()
+            found = re.findall(r'^edge_compress_inferences_total\{.*cohort="([^"]*)".*\} (\S+)$', text, re.M)
+            assert "edge_compress_reports_dropped_total{" not in text
+            return {cohort: float(count) for cohort, count in found}
+
+        until(lambda: len(counted()) == 4)
+        assert counted().keys() == {"", "part-1", "part-2", "part-3"}
+        assert min(counted().values()) > 0
     finally:
         crowd.stop()
