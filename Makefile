@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
-.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques bench-fleet bench-downloads
+.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques bench-fleet bench-downloads bench-rollout
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +62,9 @@ bench-fleet: install
 # Held against nginx, too, where it is installed (Debian: nginx-light).
 bench-downloads: install
 	$(BIN)/python -m tests.bench.downloads $(BENCH)
+
+bench-rollout: install
+	$(BIN)/python -m tests.bench.rollout $(BENCH)
 
 bench-profiles: install
 	nice -n 10 $(BIN)/python -m tests.bench.profiles

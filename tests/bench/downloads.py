@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
@@ -20,9 +19,8 @@ import grpc
 from edge_compress.agent.session import CHANNEL_OPTIONS
 from edge_compress.agent.transfer import unpack
 from edge_compress.api.v1 import artifacts_pb2, artifacts_pb2_grpc
-from edge_compress.calls import Calls
+from edge_compress.client import Client
 from edge_compress.encoding import CHUNK_BYTES, Form
-from edge_compress.transfer import Transfer
 from tests.bench.link import OverHttp, Run, measured, nginx, sendfile_server
 from tests.bench.weights import MATRIX_BYTES, chain
 from tests.unit.cli.server_process import ServerProcess
@@ -101,10 +99,9 @@ class Table:
 
 
 def uploaded(server: ServerProcess, file: Path) -> str:
-    """Put a file into the server as the client does; its digest."""
-    calls = Calls(server.address, 60.0)
-    with contextlib.closing(calls), contextlib.closing(Transfer(calls)) as transfer:
-        return transfer.upload_file(file, lambda done, size: None)
+    """Put a file into the server; its digest."""
+    with Client(server.address) as client:
+        return client.upload(file)
 
 
 def first_to_ask(server: ServerProcess, folder: Path, matrices: int, table: Table) -> None:
