@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import overload
 
 from edge_compress import segments
-from edge_compress.layout import Bytes, Stored, weights_in
+from edge_compress.layout import Bytes, Stored, laid_beside, weights_in
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -27,7 +27,7 @@ else:
     from backports import zstd
 
 CHUNK_BYTES = 512 * 1024
-REVISION = 3
+REVISION = 4
 """of how chunks are packed: what is remembered of packed sizes is remembered with it"""
 _LEVEL = 12
 _WORTH_MORE = 0.85
@@ -66,13 +66,14 @@ class Source:
     weights: Sequence[Stored]
     base: Bytes | None = None
     places: dict[str, int] | None = None
-    """where the base's weights begin, by name"""
+    """where the base's like of a weight begins, by the name of the weight"""
 
     @staticmethod
     def of(file: Bytes, base: Bytes | None = None) -> Source:
         """With the layouts of both."""
-        places = {one.name: one.start for one in weights_in(base)} if base is not None else None
-        return Source(file, weights_in(file), base, places)
+        weights = weights_in(file)
+        places = None if base is None else laid_beside(weights, weights_in(base))
+        return Source(file, weights, base, places)
 
     def read_base(self, start: int, length: int) -> bytes:
         """Some bytes of the base, or fewer at its end."""

@@ -7,7 +7,7 @@ TensorProto dims = 1, data_type = 2, name = 8, raw_data = 9). Whatever is no suc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
@@ -50,6 +50,26 @@ def weights_in(file: Bytes) -> list[Stored]:
     except (ValueError, IndexError, EOFError):
         return []
     return sorted(found, key=lambda one: one.start)
+
+
+def laid_beside(weights: Sequence[Stored], base: Sequence[Stored]) -> dict[str, int]:
+    """Where the like of each weight begins in the base, by its name. Short names that a target gives all shift when two constants
+    happen to be equal and are kept as one: where not all names are the same, weights of one kind and shape are taken in their
+    order, if there are as many."""
+    named = {one.name: one.start for one in base}
+    if {one.name for one in weights} == named.keys():
+        return named
+    mine, theirs = _alike(weights), _alike(base)
+    in_order = [kind for kind, members in mine.items() if len(members) == len(theirs.get(kind, ()))]
+    pairs = (pair for kind in in_order for pair in zip(mine[kind], theirs[kind], strict=True))
+    return named | {one.name: other.start for one, other in pairs}
+
+
+def _alike(weights: Sequence[Stored]) -> dict[str, list[Stored]]:
+    found: dict[str, list[Stored]] = {}
+    for one in weights:
+        found.setdefault(" ".join(one.name.rsplit(" ", 2)[1:]), []).append(one)
+    return found
 
 
 class _Reader:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_compress.demo import data
 from edge_compress.encoding import OnDisk
-from edge_compress.layout import weights_in
+from edge_compress.layout import Stored, laid_beside, weights_in
 
 DIGITS = Path(data.__file__).with_name("digits.onnx")
 
@@ -36,6 +36,27 @@ def test_constants_of_nodes_count_and_names_carry_kind_and_shape() -> None:
     )
     (found,) = weights_in(helper.make_model(graph).SerializeToString())
     assert (found.name, found.end - found.start, found.width) == ("made 5 02,03", 12, 2)
+
+
+def stored(*names: str) -> list[Stored]:
+    return [Stored(name, 100 * place, 100 * place + 100, 1) for place, name in enumerate(names)]
+
+
+def test_weights_are_found_by_their_names_where_both_files_have_the_same() -> None:
+    mine, base = stored("a 3 10", "b 3 10", "s 1 04"), stored("b 3 10", "s 1 04", "a 3 10")
+    assert laid_beside(mine, base) == {"a 3 10": 200, "b 3 10": 0, "s 1 04": 100}
+
+
+def test_weights_whose_names_shifted_are_found_by_their_order() -> None:
+    """One constant less, because two happened to be equal: ``c`` is the name of another weight now."""
+    mine, base = stored("a 3 10", "c 3 10", "d 3 20"), stored("a 3 10", "b 6 ", "d 3 10", "e 3 20")
+    assert [laid_beside(mine, base)[one.name] for one in mine] == [0, 200, 300]
+
+
+def test_weights_of_another_number_are_left_to_their_names() -> None:
+    mine, base = stored("a 3 10", "b 3 10", "c 3 10"), stored("a 3 10", "c 3 10")
+    found = laid_beside(mine, base)
+    assert (found.get("a 3 10"), found.get("b 3 10"), found.get("c 3 10")) == (0, None, 100)
 
 
 @given(st.binary(max_size=200))
