@@ -34,12 +34,14 @@ def spec_field(
     one_or_many: bool = False,
     free: bool = False,
     dial: str = "",
+    artifact: bool = False,
 ) -> Any:
     """Declare a field. ``doc`` says what it means; ``unit`` names the unit where ``quantity`` does not.
 
     ``choices`` are the only values accepted; ``one_or_many`` lets a list field be written as one value; ``free`` takes any
     mapping as it is. ``dial``: the number trades quality for cost, and both rise (``up``) or fall (``down``) with it, so
-    that a search may set it between what was proposed. A field without ``default`` must be given.
+    that a search may set it between what was proposed. ``artifact``: the text is the sha256 of an earlier artifact, whose file
+    the host lends to the step, or empty. A field without ``default`` must be given.
     """
     meta = {
         "doc": doc,
@@ -52,6 +54,7 @@ def spec_field(
         "one_or_many": one_or_many,
         "free": free,
         "dial": dial,
+        "artifact": artifact,
     }
     if isinstance(default, (dict, list)):
         raise TypeError("a default must be immutable")

@@ -111,6 +111,10 @@ class Context(Protocol):
     def teacher(self) -> onnx.ModelProto:
         """The user's original model."""
 
+    def artifact(self, sha256: str) -> Path:
+        """The file of an earlier artifact that one of the step's parameters names (``param(artifact=True)``), to be read only.
+        Raises InvalidData for any other digest."""
+
     def seconds_left(self) -> float:
         """Wall-clock seconds until the step's time ends. For keeping to it only: results must not depend on a clock otherwise."""
 

@@ -30,6 +30,7 @@ class StepContext:
         calibration: DataSource | None,
         training: DataSource | None,
         kept: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, str] | None = None,
     ) -> None:
         self.seed = seed
         self.scratch = frame.scratch / "strategy"
@@ -39,6 +40,7 @@ class StepContext:
         self._reporter = frame.reporter
         self._fresh = frame.scratch / KEPT
         self._kept = {name: Path(path) for name, path in (kept or {}).items()}
+        self._artifacts = {sha256: Path(path) for sha256, path in (artifacts or {}).items()}
         self._teacher = teacher
         self._calibration = calibration
         self._training = training or calibration
@@ -58,6 +60,12 @@ class StepContext:
     def teacher(self) -> onnx.ModelProto:
         """The user's original model."""
         return load_checked(self._teacher)
+
+    def artifact(self, sha256: str) -> Path:
+        """The file of an artifact that a parameter of this step names."""
+        if sha256 not in self._artifacts:
+            raise InvalidData(f"no parameter of this step names the artifact {sha256[:12] or 'of no digest'}")
+        return self._artifacts[sha256]
 
     def seconds_left(self) -> float:
         """Until the step's time ends, which began when its process was ready."""

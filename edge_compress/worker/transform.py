@@ -36,6 +36,7 @@ def apply_step(arguments: Mapping[str, Any], frame: Frame) -> dict[str, Any]:
         calibration=_source(arguments.get("calibration")),
         training=_source(arguments.get("training")),
         kept=arguments.get("kept"),
+        artifacts=arguments.get("artifacts"),
     )
     model = strategy.apply(load_checked(Path(arguments["model"])), params, context)
     if not hasattr(model, "SerializeToString"):

@@ -78,6 +78,10 @@ class Assembly:
     """better integers than the nearest ones"""
     biases: dict[str, Array] = field(default_factory=dict)
     """corrected biases by first output of their node; they hold for ``kernels`` only"""
+    kept: dict[str, Grid] = field(default_factory=dict)
+    """grids of an earlier version by observed tensor, which stand whatever was measured"""
+    held: dict[WeightKey, float] = field(default_factory=dict)
+    """weights in an earlier version's integers, whose scales nothing refits, with the steps by which another must be better"""
 
     def __post_init__(self) -> None:
         self.wiring = Wiring(self.model.graph)
@@ -101,7 +105,7 @@ class Assembly:
     def grids(self, placed: Placement) -> dict[str, Grid]:
         """The grid of every activation that has one."""
         self.measure([placed])
-        return {root: self.settings.activation(*self.range_of(seen)) for root, seen in placed.observe.items()}
+        return {root: self._grid_of(seen) for root, seen in placed.observe.items()}
 
     def range_of(self, tensor: str) -> tuple[float, float]:
         """The range that an observed tensor is given."""
@@ -141,6 +145,9 @@ class Assembly:
                 changed.graph.initializer.append(numpy_helper.from_array(value, name))
                 replace(node.input, [*node.input[:index], name, *node.input[index + 1 :]])
         return changed
+
+    def _grid_of(self, seen: str) -> Grid:
+        return self.kept[seen] if seen in self.kept else self.settings.activation(*self.range_of(seen))
 
     def _holds(self, key: str, made: Mapping[WeightKey, Kernel]) -> bool:
         """Whether a corrected bias goes with the integers that are used."""

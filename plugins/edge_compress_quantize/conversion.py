@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_compress.plugin import Context
-from edge_compress_quantize import calibrate, equalize, mixed, smooth, storage
+from edge_compress_quantize import calibrate, equalize, keeping, mixed, smooth, storage
 from edge_compress_quantize.assembly import Assembly
 from edge_compress_quantize.canonical import canonical, restore_interface
+from edge_compress_quantize.earlier import read_places
 from edge_compress_quantize.grid import GridSettings
 from edge_compress_quantize.placement import integer_share
 from edge_compress_quantize.progress import Progress
@@ -49,6 +50,8 @@ def assembled(model: onnx.ModelProto, params: StaticParams, context: Context, pr
     assembly = _measured(folded, exclude, params, context, progress)
     if params.rate is not None:
         spend(assembly, params.rate, context, samples=min(params.samples, _HARM_SAMPLES), progress=progress.phase(0.15))
+    if params.scales_of:
+        _kept(assembly, params, context)
     _refined(assembly, params, context, progress)
     return assembly
 
@@ -96,6 +99,14 @@ def _measured(
     context.log(f"{integer_share(assembly.wiring, placed):.1%} of the weights are multiplied in integers")
     assembly.measure([placed])
     return assembly
+
+
+def _kept(assembly: Assembly, params: StaticParams, context: Context) -> None:
+    """The scales of an earlier artifact, where they fit."""
+    whole = params.bits == 8 and params.rate is None
+    room = keeping.WHOLE_RANGE if whole else keeping.FEW_BITS if params.rate is None else keeping.SPENT
+    kept = keeping.keep(assembly, read_places(context.artifact(params.scales_of)), room, params.hold)
+    context.log(f"diagnosis: {kept.told(params.scales_of)}")
 
 
 def _refined(assembly: Assembly, params: StaticParams, context: Context, progress: Progress) -> None:

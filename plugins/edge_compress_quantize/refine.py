@@ -18,7 +18,7 @@ from edge_compress_quantize.adaround import adaround
 from edge_compress_quantize.assembly import Assembly, Layer
 from edge_compress_quantize.kernels import Kernel
 from edge_compress_quantize.moments import Moments, layer_moments
-from edge_compress_quantize.rounding import compensated
+from edge_compress_quantize.rounding import compensated, held
 
 Array = np.ndarray[Any, Any]
 
@@ -43,7 +43,10 @@ def refine(
         alone = read.count(layer.weight) == 1
         kernel = assembly.kernels.get(layer.weight, nearest[layer.weight])
         corrected = correct and layer.node.op_type != "MatMul"
-        if by_gradients and alone:
+        hold = assembly.held.get(layer.weight)
+        if hold is not None:
+            kernel = _held(layer, kernel, moments.trusted(about_mean=corrected), hold) if compensate and alone else kernel
+        elif by_gradients and alone:
             kernel = _up_or_down(layer, kernel, moments.trusted(about_mean=corrected))
         elif compensate and alone:
             kernel = _compensated(layer, kernel, moments.trusted(about_mean=corrected), together)
@@ -56,6 +59,12 @@ def _compensated(layer: Layer, kernel: Kernel, second: Array, together: bool) ->
     rows = layer.rows(layer.found.weights)
     integers, grid = compensated(rows, kernel.grid, second, together=together)
     return Kernel(grid, layer.from_rows(integers))
+
+
+def _held(layer: Layer, kernel: Kernel, second: Array, hold: float) -> Kernel:
+    start = layer.rows(kernel.integers)
+    integers = held(layer.rows(layer.found.weights), kernel.grid, second, start, hold)
+    return replace(kernel, integers=layer.from_rows(integers))
 
 
 def _up_or_down(layer: Layer, kernel: Kernel, second: Array) -> Kernel:

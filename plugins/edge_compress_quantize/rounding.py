@@ -50,29 +50,40 @@ def compensated(
     return (steps + zero).astype(grid.zero_point.dtype), grid
 
 
-def _descended(weights: Array, steps: Array, scale: Array, second: Array, limits: tuple[int, int]) -> Array:
-    """Integers after a few rounds of improving every column in turn."""
+def held(weights: Array, grid: Grid, second: Array, start: Array, hold: float) -> Array:
+    """Integers that go on from ``start``, those of an earlier version on the same grid: one moves only where another is better
+    by ``hold`` steps more than it need be."""
+    weights, zero = weights.astype(np.float64), int(grid.zero_point.flat[0])
+    limits, steps = (grid.low - zero, grid.high - zero), start.astype(np.float64) - zero
+    made = _descended(weights, steps, _scales(grid, weights.shape), _damped(second), limits, hold)
+    return np.asarray(made + zero, grid.zero_point.dtype)
+
+
+def _descended(weights: Array, steps: Array, scale: Array, second: Array, limits: tuple[int, int], hold: float = 0.0) -> Array:
+    """Integers after a few rounds of improving every column in turn. ``hold``: steps by which the best place must be further from
+    an integer than from its neighbour's border."""
     steps = steps.copy()
     pull = np.matmul(weights - steps * scale, second)
     for _ in range(_SWEEPS):
         before = steps.copy()
         for start in range(0, weights.shape[2], _BLOCK):
             block = slice(start, min(start + _BLOCK, weights.shape[2]))
-            change = _improve(steps[:, :, block], pull[:, :, block], scale, second[:, block, block], limits)
+            change = _improve(steps[:, :, block], pull[:, :, block], scale, second[:, block, block], limits, hold)
             pull += np.matmul(change, second[:, block, :])
         if np.array_equal(before, steps):
             break
     return steps
 
 
-def _improve(steps: Array, pull: Array, scale: Array, second: Array, limits: tuple[int, int]) -> Array:
+def _improve(steps: Array, pull: Array, scale: Array, second: Array, limits: tuple[int, int], hold: float) -> Array:
     """Set each column of one block to its best integers, in place; returns the change of the errors."""
     pull = pull.copy()
     change = np.zeros_like(pull)
     width = scale[:, :, 0]
     for column in range(steps.shape[2]):
         curve = second[:, column, column][:, None]
-        best = np.clip(np.rint(steps[:, :, column] + pull[:, :, column] / (curve * width)), *limits)
+        away = pull[:, :, column] / (curve * width)
+        best = np.clip(np.rint(steps[:, :, column] + np.where(np.abs(away) > 0.5 + hold, away, 0.0)), *limits)
         moved = (steps[:, :, column] - best) * width
         steps[:, :, column] = best
         change[:, :, column] = moved

@@ -107,6 +107,18 @@ class StaticParams:
         default="u8",
         choices=("u8", "s8"),
     )
+    scales_of: str = param(
+        "sha256 of an earlier artifact whose scales are kept where they fit, so that the update to this one is small",
+        default="",
+        artifact=True,
+    )
+    hold: float = param(
+        "scales_of: a weight keeps its earlier integer until another is nearer by so much",
+        default=0.25,
+        unit="steps",
+        minimum=0.0,
+        maximum=1.0,
+    )
 
 
 class QuantizeStatic(Strategy[StaticParams]):

@@ -18,7 +18,13 @@ class ArrayContext:
     """Lends ``arrays`` (model input -> samples first) as calibration and training data, and keeps what it is told."""
 
     def __init__(
-        self, arrays: Mapping[str, Array], *, scratch: Path, teacher: onnx.ModelProto | None = None, fixed_batch: bool = False
+        self,
+        arrays: Mapping[str, Array],
+        *,
+        scratch: Path,
+        teacher: onnx.ModelProto | None = None,
+        fixed_batch: bool = False,
+        artifacts: Mapping[str, Path] | None = None,
     ) -> None:
         self.seed = 0
         self.scratch = scratch
@@ -27,6 +33,7 @@ class ArrayContext:
         self.fractions: list[float] = []
         self.largest_batch = 0
         self.kept: dict[str, bytes] = {}
+        self._artifacts = dict(artifacts or {})
         self._arrays, self._teacher, self._fixed = arrays, teacher, fixed_batch
 
     def calibration(self, batch_size: int = 32, limit: int = 512) -> Iterator[Batch]:
@@ -42,6 +49,9 @@ class ArrayContext:
     def teacher(self) -> onnx.ModelProto:
         assert self._teacher is not None
         return self._teacher
+
+    def artifact(self, sha256: str) -> Path:
+        return self._artifacts[sha256]
 
     def seconds_left(self) -> float:
         return self.limits.seconds
