@@ -123,9 +123,9 @@ def unpack(data: bytes, limit: int = 2 * CHUNK_BYTES) -> bytes:
     return _frame(zstd.ZstdDecompressor(), data, limit)
 
 
-def packed_bytes(path: Path) -> int:
-    """Bytes that a file takes on the link, for a receiver that has nothing like it."""
-    source = Source.of(OnDisk(path))
+def packed_bytes(path: Path, base: Path | None = None) -> int:
+    """Bytes that a file takes on the link, for a receiver that has ``base``, or nothing like it."""
+    source = Source.of(OnDisk(path), None if base is None else OnDisk(base))
     return sum(len(packed(source, start, end)[0]) for start, end in chunks(len(source.file)))
 
 

@@ -69,10 +69,13 @@ class Measurement:
     sha256: str = ""
     bytes: int = 0
     download_bytes: int | None = None
+    """on the link, for a device that has nothing like it"""
     quality: Quality | None = None
     latency: Latency | None = None
     peak_memory_bytes: int | None = None
     energy: Energy = Energy()
+    update_bytes: int | None = None
+    """on the link, for a device that runs the artifact delivered before; None: there is none"""
 
 
 @dataclass(frozen=True)

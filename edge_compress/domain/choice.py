@@ -165,8 +165,8 @@ def spoilt(measurement: Measurement, max_drop: float) -> float:
 
 
 def _best(good: Sequence[CandidateResult], objective: str, max_drop: float) -> CandidateResult:
-    """The smallest download of those that are the same by the objective, with or without what their drop counts; a drop
-    counts among these as it does there."""
+    """The one for which the least is sent of those that are the same by the objective, with or without what their drop counts; a
+    drop counts among these as it does there."""
     best = min(good, key=lambda item: worth(item.measurement, objective, max_drop))
     fastest = [item for item in good if _is_as_good(item.measurement, best.measurement, objective, max_drop)]
     sent = {id(item): _sent(item.measurement) * spoilt(item.measurement, max_drop) for item in fastest}
@@ -180,6 +180,9 @@ def _is_as_good(mine: Measurement, best: Measurement, objective: str, max_drop: 
 
 
 def _sent(measurement: Measurement) -> int:
+    """To devices that run what was delivered before, where something was: as an update."""
+    if measurement.update_bytes is not None:
+        return measurement.update_bytes
     return measurement.download_bytes or measurement.bytes
 
 
@@ -202,9 +205,8 @@ def _fate(item: CandidateResult, best: CandidateResult, over: Sequence[Excess], 
             item, state="lost", why=f"{objective} is {mine / theirs:.2f} times the chosen one's, not worth a drop of {lost}"
         )
     if mine <= theirs * (1 + TIE):
-        return replace(
-            item, state="lost", why=f"same {objective} within {TIE:.0%}, but a larger download, more drop or more steps"
-        )
+        sent = "download" if item.measurement.update_bytes is None else "update"
+        return replace(item, state="lost", why=f"same {objective} within {TIE:.0%}, but a larger {sent}, more drop or more steps")
     return replace(item, state="lost", why=f"{objective} is {mine / theirs:.2f} times the chosen one's")
 
 

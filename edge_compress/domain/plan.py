@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_compress.domain.artifact import AppliedStep
@@ -75,6 +75,8 @@ class Proposal:
     """of one that trains: the step that trains nothing and leaves what this one begins with"""
     repairs: float = 1.0
     """times the allowed loss that this training makes up for"""
+    keeps: str = ""
+    """name of the parameter that names an earlier artifact to stay near to; empty: it has none"""
 
     @property
     def step(self) -> AppliedStep:
@@ -132,6 +134,14 @@ class Candidate:
     def joint(self) -> bool:
         """Whether several of its steps lose something."""
         return sum(item.stage != "graph" for item in self.made_of) > 1
+
+    def keeping(self, artifact: str) -> Candidate | None:
+        """The same pipeline, its result as near to an earlier artifact as it can be; None where no step knows how."""
+        able = [item for item in self.made_of if item.keeps and not item.params.get(item.keeps)]
+        if not able:
+            return None
+        told = [replace(item, params={**item.params, item.keeps: artifact}) if item in able else item for item in self.made_of]
+        return _candidate(tuple(told), self.predicted)
 
     def without(self, at: int) -> Candidate:
         """The pipeline that leaves out one step; its prediction is not known."""

@@ -108,11 +108,12 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 def _figures(measured: Measurement | None) -> dict[str, Any]:
     if measured is None or not measured.sha256:
-        keys = ("bytes", "download_bytes", "quality", "latency_ms", "peak_memory_bytes", "energy_mj")
+        keys = ("bytes", "download_bytes", "update_bytes", "quality", "latency_ms", "peak_memory_bytes", "energy_mj")
         return dict.fromkeys(keys)
     return {
         "bytes": measured.bytes,
         "download_bytes": measured.download_bytes,
+        "update_bytes": measured.update_bytes,
         "quality": _quality(measured.quality),
         "latency_ms": _latency(measured.latency),
         "peak_memory_bytes": measured.peak_memory_bytes,

@@ -89,9 +89,15 @@ def _proposal(strategy: Strategy[Any], model: ModelFacts, params: Any, rank: int
         trains=strategy.trains(params),
         rank=rank,
         dials=_dials(strategy.Params),
+        keeps=next(iter(artifact_parameters(strategy.Params)), ""),
         begins=None if begins is None else _step(begins.strategy, begins.params),
         repairs=1.0 if begins is None else begins.repairs,
     )
+
+
+def artifact_parameters(kind: type[Any]) -> list[str]:
+    """The parameters that name an earlier artifact by its sha256."""
+    return [item.name for item in fields_of(kind) if item.meta.get("artifact")]
 
 
 def _dials(kind: type[Any]) -> tuple[Dial, ...]:

@@ -20,7 +20,9 @@ from edge_compress.domain.plan import Candidate, Proposal
 from edge_compress.domain.schema import encode
 from edge_compress.errors import Cancelled, EdgeCompressError, StepFailed, StorageFull
 from edge_compress.plugin.registry import Registry
+from edge_compress.plugin.strategy import Strategy
 from edge_compress.store.interface import Store
+from edge_compress.worker.asking import artifact_parameters
 from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.spawn import ChildLimits
@@ -102,7 +104,8 @@ class CandidateRunner:
                 sha256 = str(value["sha256"])
                 diagnosis += value.get("diagnosis", ())
             made = self._convert(candidate, sha256, run)
-            measured = Measurement(made["sha256"], made["bytes"], self._download(made["sha256"]))
+            sent, update = self._download(made["sha256"]), self._update(made["sha256"])
+            measured = Measurement(made["sha256"], made["bytes"], sent, update_bytes=update)
             if why := gate(measured):
                 return Tried(candidate, "skipped", why, measured, tuple(diagnosis))
             measured = replace(measured, quality=self._quality(made, self.baseline(run).quality, run))
@@ -217,11 +220,17 @@ class CandidateRunner:
             "model": self._path(model),
             "teacher": self._path(self.facts.sha256),
             "seed": self._request.seed,
+            "artifacts": self._artifacts(strategy, step.params),
             **{role: self._source(role) for role in roles},
         }
         shelf = digest({name: value for name, value in decides.items() if name not in ("params", "seconds", "pace")})
         work = Work("step", decides, arguments, self._step_limits(seconds), strategy=step.strategy, shelf=shelf)
         return self._steps.result(work, run)
+
+    def _artifacts(self, strategy: Strategy[Any], params: Mapping[str, Any]) -> dict[str, str]:
+        """Digest -> path of each artifact that the parameters name. Raises NotFound."""
+        named = [params[name] for name in artifact_parameters(strategy.Params) if params.get(name)]
+        return {sha256: self._path(sha256) for sha256 in named}
 
     def _step_limits(self, training_seconds: float | None) -> ChildLimits:
         """A training ends by itself; where its pace was misjudged, some grace keeps what was trained from being lost."""
@@ -232,10 +241,20 @@ class CandidateRunner:
 
     def _download(self, sha256: str) -> int:
         """Bytes that a file takes on the wire; packing large files takes a while, so it is done once."""
-        key = f"packed/{digest([sha256, encoding.REVISION, version_of('edge-compress')])}"
+        return self._packed("packed", sha256)
+
+    def _update(self, sha256: str) -> int | None:
+        """Bytes that a file takes on the wire for a device that runs the artifact before it; None where there is none."""
+        previous = self._request.previous
+        if not previous or previous == sha256:
+            return 0 if previous else None
+        return self._packed("update", sha256, previous)
+
+    def _packed(self, kind: str, sha256: str, *base: str) -> int:
+        key = f"{kind}/{digest([sha256, *base, encoding.REVISION, version_of('edge-compress')])}"
         value = self._steps.cached(key)
         if value is None:
-            value = {"bytes": encoding.packed_bytes(self._store.blobs.path(sha256))}
+            value = {"bytes": encoding.packed_bytes(*map(self._store.blobs.path, (sha256, *base)))}
             self._store.put_step(key, value)
         return int(value["bytes"])
 

@@ -108,7 +108,8 @@ class Engine:
         return found
 
     def key(self, request: PairRequest) -> str:
-        """Digest of everything that decides the outcome; equal keys are the same work."""
+        """Digest of everything that decides the outcome but for what was delivered before; equal keys are the same work, which is
+        not done again because its result, or another one, was delivered meanwhile."""
         registry, model = self._registry, request.model.spec
         plugins = [(item.name, item.distribution, item.version) for item in registry.records if not item.error]
         offered: list[Any] = [*registry.strategies.values(), *registry.targets.values()]
@@ -160,7 +161,8 @@ class Engine:
         if budget_seconds is not None:
             budget = self.budget([request], budget_seconds)
         run = Run(either(cancelled, self._closing), progress)
-        key, allotted = self.key(request), "" if budget is None else digest(encode(budget.allotment))
+        request = replace(request, previous=self._previous(request))
+        key, allotted = self._remembered_as(request), "" if budget is None else digest(encode(budget.allotment))
         if (known := self._memory.find(key, allotted)) is not None:
             progress(1.0, "already known")
             return renamed(known, request)
@@ -199,6 +201,15 @@ class Engine:
             training_seconds=training.seconds,
             training_pace=training.pace,
         )
+
+    def _previous(self, request: PairRequest) -> str:
+        """The artifact to stay near to, where that is still here and the steps are not prescribed."""
+        here = bool(request.previous) and self._store.blobs.has(request.previous)
+        return request.previous if here and request.recipe is None else ""
+
+    def _remembered_as(self, request: PairRequest) -> str:
+        key = self.key(request)
+        return digest([key, request.previous]) if request.previous else key
 
     def _pace(self, request: PairRequest) -> float:
         """Multiply-accumulates of training a second and thread on this machine; 0 where nothing tells."""

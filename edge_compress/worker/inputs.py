@@ -14,13 +14,15 @@ from edge_compress.store.interface import BlobStore
 
 @dataclass(frozen=True)
 class PairRequest:
-    """One model for one profile, and what is wanted of it. ``recipe`` None: the planner decides."""
+    """One model for one profile, and what is wanted of it. ``recipe`` None: the planner decides. ``previous``: sha256 of the
+    artifact that the pair's devices run, to which updates should be small; empty: there is none."""
 
     model: Model
     profile: DeviceProfile
     recipe: Recipe | None
     objective: str = "latency"
     seed: int = 0
+    previous: str = ""
 
 
 def model_digest(model: Model) -> str:

@@ -33,6 +33,8 @@ _JOINT_TRIED = 4
 _MOST_UNASKED = 4
 """trainings where a goal is missed and there is no budget"""
 _MOST_UNDONE = 3
+_MOST_KEPT = 3
+"""pipelines that are made again as near as can be to what devices run"""
 _MOST_TURNS = 2
 """times that dials are set anew, as many of them at a time as there are cores"""
 _NEAR, _MOST_SETTLED = 0.25, 5
@@ -71,6 +73,7 @@ class Search:
         self._try_trained(dear)
         self._try_put_off()
         self._try_leaner()
+        self._try_kept()
         self._settle()
         return self._found
 
@@ -184,6 +187,16 @@ class Search:
             if not fresh or self._late():
                 return
             self._try(fresh)
+
+    def _try_kept(self) -> None:
+        """What comes near the best once more, as near to what devices run as its strategies can keep it: that is a smaller update
+        to send. Those first that are sent in the fewest bytes as they are."""
+        previous = self._request.previous
+        if not previous or self._late():
+            return
+        near = sorted(self._outlook().contenders(_NEAR, _MOST_SETTLED), key=lambda item: item.measured.update_bytes or 0)
+        kept = [item.candidate.keeping(previous) for item in near]
+        self._try([item for item in kept if item is not None and self._is_new(item)][:_MOST_KEPT])
 
     def _settle(self) -> None:
         """Time those that came near the best once more, side by side: measured in different rounds, noise would choose."""

@@ -114,3 +114,31 @@ def test_the_ladder_has_the_next_best_made_otherwise_and_ends_nearest_to_the_ori
     assert fallbacks(few, DeviceProfileSpec(), max_drop=0.01, objective="latency") == []
     slow = DeviceProfileSpec(latency_p95=1e-6)
     assert fallbacks(choose(ran, slow, max_drop=0.01, objective="latency"), slow, max_drop=0.01, objective="latency") == []
+
+
+def sent(name: str, *, download: int, update: int | None, drop: float = 0.0, ratio: float = 0.5) -> CandidateResult:
+    """As fast as others, and what it takes to send it to new devices and to those that run what was delivered before."""
+    item = pipeline(name, ratio=ratio, size=download, drop=drop)
+    return replace(item, measurement=replace(item.measurement, update_bytes=update))
+
+
+def test_of_equals_the_smallest_update_is_chosen_where_devices_run_an_earlier_version() -> None:
+    fresh, kept = sent("fresh", download=900, update=700), sent("kept", download=1000, update=50)
+    choice = choose([fresh, kept], DeviceProfileSpec(), max_drop=0.01, objective="latency")
+    assert choice.chosen is not None
+    assert choice.chosen.steps[0].strategy == "kept"
+    assert [item.why for item in choice.candidates if item.state == "lost"] == [
+        "same latency within 3%, but a larger update, more drop or more steps"
+    ]
+    first = choose([sent("fresh", download=900, update=None), sent("kept", download=1000, update=None)],
+                   DeviceProfileSpec(), max_drop=0.01, objective="latency")  # fmt: skip
+    assert first.chosen is not None
+    assert first.chosen.steps[0].strategy == "fresh"
+
+
+def test_a_small_update_does_not_buy_a_lost_quality_or_a_slower_model() -> None:
+    fresh = sent("fresh", download=900, update=700)
+    for other in (sent("lossy", download=900, update=0, drop=0.02), sent("slow", download=900, update=0, ratio=0.6)):
+        chosen = choose([fresh, other], DeviceProfileSpec(), max_drop=0.01, objective="latency").chosen
+        assert chosen is not None
+        assert chosen.steps[0].strategy == "fresh"

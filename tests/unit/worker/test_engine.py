@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_compress.domain.allotment import Allotment
-from edge_compress.domain.spec import DeviceProfile, Model, Recipe
+from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe
 from edge_compress.errors import Cancelled, InvalidData, InvalidModel, InvalidSpec
 from edge_compress.store.interface import Store
 from edge_compress.worker.budget import Budget, Clock
@@ -290,6 +290,59 @@ def test_the_key_follows_everything_that_decides_the_outcome(
     keys = {engine.key(item) for item in (base, *others)}
     assert len(keys) == 6
     assert engine.key(base) == make_engine().key(base)
+
+
+def test_what_was_delivered_before_is_another_outcome_of_the_same_work(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile
+) -> None:
+    base, engine = PairRequest(digits, make_profile(), None), make_engine()
+    assert engine.key(base) == engine.key(replace(base, previous="e" * 64))
+
+
+def test_a_second_version_stays_near_to_the_first_where_quality_allows(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, store: Store, tmp_path: Path
+) -> None:
+    profile = make_profile("field")
+    first = make_engine().run(PairRequest(digits, profile, None, "size"))
+    assert first.artifact is not None
+    assert {item.measurement.update_bytes for item in first.outcome.candidates} == {None}
+    tuned = replace(digits, spec=replace(digits.spec, files=(_tuned(digits, store, tmp_path), *digits.spec.files[1:])))
+    request = PairRequest(tuned, profile, None, "size", previous=first.artifact.sha256)
+    second = make_engine().run(request)
+    measured = [item for item in second.outcome.candidates if item.measurement.latency is not None]
+    assert all(item.measurement.update_bytes is not None for item in measured)
+    kept = [item for item in measured if any(step.params.get("scales_of") == first.artifact.sha256 for step in item.steps)]
+    assert kept
+    assert second.outcome.verdict == "FEASIBLE"
+    again = make_engine()
+    assert again.run(request).artifact == second.artifact
+    assert again.steps.computed == 0
+
+
+def test_an_earlier_artifact_that_is_gone_counts_as_none(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile
+) -> None:
+    request = PairRequest(digits, make_profile("field"), None, "size")
+    known = make_engine().run(request)
+    again = make_engine()
+    assert again.run(replace(request, previous="e" * 64)).artifact == known.artifact
+    assert again.steps.computed == 0
+
+
+def _tuned(model: Model, store: Store, folder: Path) -> FileRef:
+    """The model's file with every weight moved a little."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    changed, draw = onnx.load(store.blobs.path(model.spec.files[0].sha256)), np.random.default_rng(0)
+    for item in changed.graph.initializer:
+        value = numpy_helper.to_array(item)
+        item.CopyFrom(
+            numpy_helper.from_array(value + 0.01 * value.std() * draw.standard_normal(value.shape).astype("f"), item.name)
+        )
+    (folder / "tuned.onnx").write_bytes(changed.SerializeToString())
+    return FileRef(model.spec.source, store.blobs.put_file(folder / "tuned.onnx"), (folder / "tuned.onnx").stat().st_size)
 
 
 def _wait_for_pid(scratch: Path) -> int:

@@ -73,7 +73,9 @@ class Simulated:
         return list(tried)
 
 
-def searched(*made_of: Sequence[Proposal], seconds: float = 100.0, cores: int = 1) -> tuple[Simulated, list[Tried]]:
+def searched(
+    *made_of: Sequence[Proposal], seconds: float = 100.0, cores: int = 1, previous: str = ""
+) -> tuple[Simulated, list[Tried]]:
     """What a search of these pipelines asked for and found, with time for the first one that trains."""
     candidates = tuple(
         Candidate(tuple(item.step for item in parts), trains=any(item.trains for item in parts), made_of=tuple(parts))
@@ -85,7 +87,7 @@ def searched(*made_of: Sequence[Proposal], seconds: float = 100.0, cores: int = 
         {"kind": "Model", "metadata": {"name": "m"}, "spec": {"source": "m.onnx", "quality": {"max_drop": 0.01}}}
     )
     profile = parse_resource({"kind": "DeviceProfile", "metadata": {"name": "p"}, "spec": {}})
-    request = PairRequest(cast(Model, model), cast(DeviceProfile, profile), None, "size")
+    request = PairRequest(cast(Model, model), cast(DeviceProfile, profile), None, "size", previous=previous)
     runner = Simulated()
     search = Search(request, cast(CandidateRunner, runner), cores, Run(threading.Event()), budget)
     return runner, search.tried(Plan("m", "p", "size", candidates))
@@ -125,3 +127,11 @@ def test_any_other_training_takes_the_place_of_failures_while_there_is_time() ->
     assert [name for name, _ in runner.asked][1:4] == ["broken", "broken too", "later"]
     hurried, _ = searched([few_bits(4.0)], [cut("broken")], [later], seconds=5000.0)
     assert "later" not in [name for name, _ in hurried.asked]
+
+
+def test_what_comes_near_the_best_is_made_again_near_to_what_devices_run() -> None:
+    able, earlier = replace(few_bits(3.5), keeps="scales_of"), "e" * 64
+    for previous in (earlier, ""):
+        _, tried = searched([few_bits(4.0)], [able], previous=previous)
+        named = {step.params.get("scales_of") for item in tried for step in item.candidate.steps}
+        assert (earlier in named) == bool(previous)
