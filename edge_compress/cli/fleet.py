@@ -110,6 +110,7 @@ def _delivery(pair: PlannedPair) -> str:
     now = [figures.milliseconds(_thousand(pair.now_p95_seconds))] if pair.now_p95_seconds is not None else []
     now += [figures.millijoules(_thousand(pair.now_joules))] if pair.now_joules is not None else []
     parts = [
+        _update(pair),
         f"{pair.away} of them away" if pair.away else "",
         f"at most {figures.size(pair.metered_bytes)} over metered links" if pair.metered_bytes else "",
         f"about {duration(pair.expected_seconds)} until all have it" if pair.expected_seconds is not None else "",
@@ -117,6 +118,16 @@ def _delivery(pair: PlannedPair) -> str:
         f"{pair.unfit} devices get nothing: no candidate keeps their limits" if pair.unfit else "",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _update(pair: PlannedPair) -> str:
+    """What a device is sent that runs the version before, beside one that has none."""
+    from edge_compress.report_page import figures
+
+    if pair.update_bytes is None:
+        return ""
+    sizes = f"{figures.size(pair.update_bytes)} as an update from {pair.previous}, {figures.size(pair.download_bytes)} in full"
+    return f"a device is sent {sizes}"
 
 
 def _candidate_row(item: PlannedCandidate, recipe: str) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ Making the jobs is left to ``reconcile``; running them is the job queue's busine
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edge_compress.delivery.rollouts import UID_LABEL
 from edge_compress.delivery.world import Job, StoredDeployment, World
 from edge_compress.domain.job import JobSpec, JobState
 from edge_compress.domain.rollout import Ladder
@@ -86,6 +87,19 @@ def _profiles(world: World, selector: Selector) -> set[str]:
         return set(world.profiles)
     made = {name for name, (record, _) in world.profiles.items() if record.labels.get(STANDS_IN_FOR) in selector.profiles}
     return made.union(selector.profiles)
+
+
+def with_previous(world: World, spec: JobSpec, deployment: StoredDeployment) -> JobSpec:
+    """The job with the artifact that its devices run, to which an update should be small: that of the deployment's last rollout
+    that reached everybody. It is told when a job is made and stays, whatever is delivered later."""
+    mine = [one for one in world.rollouts.values() if one.record.labels.get(UID_LABEL) == deployment.record.uid]
+    known = [one for one in mine if one.status.completed or one.spec.base]
+    last = max(known, key=lambda one: (one.record.created_at, one.record.name), default=None)
+    if last is None:
+        return spec
+    reached = last.spec.artifacts if last.status.completed else last.spec.base
+    artifact = world.artifacts.get(reached.get(spec.profile, ""))
+    return replace(spec, previous=artifact.sha256) if artifact else spec
 
 
 def must_be_redone(world: World, need: Need) -> bool:

@@ -25,6 +25,7 @@ from edge_compress.delivery.demand import (
     must_be_redone,
     needs_of,
     progress_of,
+    with_previous,
 )
 from edge_compress.delivery.devices import Device
 from edge_compress.delivery.drifting import drift_of
@@ -142,7 +143,7 @@ class Reconciler:
         needs = {one.value.name: needs_of(world, one, self._keys) for one in world.deployments}
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
-                self._make_jobs(world, needs[deployment.value.name])
+                self._make_jobs(world, deployment, needs[deployment.value.name])
         world = self._with_rollouts(world, needs)
         wanted, statuses = self._advance(world, devices)
         for deployment in world.deployments:
@@ -167,14 +168,15 @@ class Reconciler:
             self._store.delete("DeviceProfile", name)
         return (read_world(self._store) if missing or drift.stale else world), drift.devices
 
-    def _make_jobs(self, world: World, needs: Sequence[Need]) -> None:
+    def _make_jobs(self, world: World, deployment: StoredDeployment, needs: Sequence[Need]) -> None:
         for need in needs:
             again = must_be_redone(world, need)
             if again:
                 self._store.delete("Job", need.job)
             if need.spec is not None and (again or need.job not in world.jobs):
                 labels = {"model": need.spec.model, "profile": need.profile, "deployment": need.spec.deployment}
-                self._store.apply("Job", need.job, labels=labels, spec=encode(need.spec), status=encode(JobStatus()))
+                spec = with_previous(world, need.spec, deployment)
+                self._store.apply("Job", need.job, labels=labels, spec=encode(spec), status=encode(JobStatus()))
 
     def _with_rollouts(self, world: World, needs: Mapping[str, Sequence[Need]]) -> World:
         """The world with the rollouts that there should be, and those superseded that are over."""

@@ -42,7 +42,9 @@ def check_move(old: JobState, new: JobState) -> None:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a job is to do. ``key`` is the digest of all that decides the outcome: equal keys are the same work."""
+    """What a job is to do. ``key`` is the digest of all that decides the outcome, but for ``previous``: equal keys are the same
+    work. ``previous`` is the sha256 of the artifact that had reached everybody when the job was made, to which updates should be
+    small; empty: there was none."""
 
     key: str
     model: str
@@ -50,6 +52,7 @@ class JobSpec:
     recipe: str = "auto"
     objective: str = "latency"
     deployment: str = ""
+    previous: str = ""
 
 
 @dataclass(frozen=True)

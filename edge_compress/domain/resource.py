@@ -124,6 +124,12 @@ class PlannedPair:
     """median of what the devices run now, as they measured it; None: nothing yet"""
     now_joules: float | None = None
     """the same of an inference's energy"""
+    download_bytes: int | None = None
+    """of the artifact that exists already, to a device that has nothing like it; None: nothing was made"""
+    update_bytes: int | None = None
+    """the same to a device that runs ``previous``; None: nothing was made, or nothing was delivered before"""
+    previous: str = ""
+    """name of the artifact that most of the devices run, or ran when the job was made; empty: none"""
 
 
 @dataclass(frozen=True)

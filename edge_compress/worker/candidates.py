@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_compress import encoding
 from edge_compress.domain.artifact import Latency, Measurement, Quality
 from edge_compress.domain.cost import excesses
 from edge_compress.domain.model import LayerFacts, ModelFacts
@@ -24,6 +23,7 @@ from edge_compress.plugin.strategy import Strategy
 from edge_compress.store.interface import Store
 from edge_compress.worker.asking import artifact_parameters
 from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
+from edge_compress.worker.sending import Sending
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.spawn import ChildLimits
 from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, version_of, versions_of
@@ -78,7 +78,7 @@ class CandidateRunner:
     ) -> None:
         self._store, self._steps, self._registry = store, steps, registry
         self._request, self.facts, self._metric, self._samples = request, facts, metric, samples
-        self._settings = settings
+        self._settings, self._sending = settings, Sending(store, steps)
         self._target = registry.target(request.profile.spec.runtime)
         self._target_plugin = registry.plugin_of("target", self._target.name)
         self._role = evaluation_role(request.model)
@@ -104,7 +104,7 @@ class CandidateRunner:
                 sha256 = str(value["sha256"])
                 diagnosis += value.get("diagnosis", ())
             made = self._convert(candidate, sha256, run)
-            sent, update = self._download(made["sha256"]), self._update(made["sha256"])
+            sent, update = self._sending.download(made["sha256"]), self._update(made["sha256"])
             measured = Measurement(made["sha256"], made["bytes"], sent, update_bytes=update)
             if why := gate(measured):
                 return Tried(candidate, "skipped", why, measured, tuple(diagnosis))
@@ -169,7 +169,7 @@ class CandidateRunner:
         baseline = self.baseline(run)
         latency = self._latencies([baseline.sha256], run)[baseline.sha256]
         peak = self._memory(baseline.sha256, run)
-        sent = self._download(self.facts.sha256)
+        sent = self._sending.download(self.facts.sha256)
         own = replace(baseline, sha256=self.facts.sha256, bytes=self.facts.bytes, download_bytes=sent)
         return replace(own, latency=latency, peak_memory_bytes=peak)
 
@@ -239,24 +239,10 @@ class CandidateRunner:
             return limits
         return replace(limits, seconds=max(limits.seconds, _OVERRUN * training_seconds + _OVERRUN_SECONDS))
 
-    def _download(self, sha256: str) -> int:
-        """Bytes that a file takes on the wire; packing large files takes a while, so it is done once."""
-        return self._packed("packed", sha256)
-
     def _update(self, sha256: str) -> int | None:
-        """Bytes that a file takes on the wire for a device that runs the artifact before it; None where there is none."""
+        """Bytes that a file takes for a device that runs the artifact before it; None where there is none."""
         previous = self._request.previous
-        if not previous or previous == sha256:
-            return 0 if previous else None
-        return self._packed("update", sha256, previous)
-
-    def _packed(self, kind: str, sha256: str, *base: str) -> int:
-        key = f"{kind}/{digest([sha256, *base, encoding.REVISION, version_of('edge-compress')])}"
-        value = self._steps.cached(key)
-        if value is None:
-            value = {"bytes": encoding.packed_bytes(*map(self._store.blobs.path, (sha256, *base)))}
-            self._store.put_step(key, value)
-        return int(value["bytes"])
+        return self._sending.update(sha256, previous) if previous else None
 
     def _convert(self, candidate: Candidate, model: str, run: Run) -> Mapping[str, Any]:
         original = candidate is ORIGINAL or not candidate.steps

@@ -40,6 +40,7 @@ from edge_compress.worker.originals import Originals
 from edge_compress.worker.planning import Planner
 from edge_compress.worker.remembering import OutcomeMemory, PairResult, renamed
 from edge_compress.worker.search import Search
+from edge_compress.worker.sending import Sending
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.steps import Run, StepRunner, Work, digest, this_machine, versions_of
 from edge_compress.worker.stopping import either
@@ -137,6 +138,11 @@ class Engine:
             return self._planner.plan(request, facts, [*known, "labels"], run)[0]
         model = self._originals.as_onnx(request.model, run)
         return self._planner.plan(request, self.facts(model_digest(model)), have(model, self.check_data(model)), run)[0]
+
+    def update_bytes(self, sha256: str, previous: str) -> int | None:
+        """Bytes that a device which runs ``previous`` is sent to get another artifact; None where either file is gone."""
+        blobs = self._store.blobs
+        return Sending(self._store, self.steps).update(sha256, previous) if blobs.has(sha256) and blobs.has(previous) else None
 
     def budget(self, requests: Sequence[PairRequest], seconds: float) -> Budget:
         """A budget that begins to run now, shared out among the profiles of one model: ``requests`` are all its pairs."""

@@ -232,7 +232,7 @@ MEASURED = artifact.Measurement(
 SERVER_KINDS = [
     (
         "Job",
-        job.JobSpec("k", "vision", "cam", objective="energy"),
+        job.JobSpec("k", "vision", "cam", objective="energy", previous=DIGEST),
         job.JobStatus("Running", 0.25, "quantize.static", started_at=9.5),
     ),
     (

@@ -26,7 +26,7 @@ from edge_compress.api.v1 import common_pb2 as edge__compress_dot_api_dot_v1_dot
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&edge_compress/api/v1/compression.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa2\x01\n\x06Recipe\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.RecipeSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"=\n\nRecipeSpec\x12/\n\x05steps\x18\x01 \x03(\x0b\x32 .edge_compress.api.v1.RecipeStep\"G\n\nRecipeStep\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\'\n\x06params\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x97\x01\n\x03Job\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.edge_compress.api.v1.JobSpec\x12/\n\x06status\x18\x03 \x01(\x0b\x32\x1f.edge_compress.api.v1.JobStatus\"m\n\x07JobSpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06recipe\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\x12\x12\n\ndeployment\x18\x06 \x01(\t\"\x99\x01\n\tJobStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x12\n\nstarted_at\x18\x06 \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\x07 \x01(\x01\x12\x11\n\tfallbacks\x18\x08 \x03(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x9d\x01\n\x0bPlanRequest\x12\x16\n\x0e\x64ocuments_json\x18\x01 \x03(\t\x12\x44\n\nfacts_json\x18\x02 \x03(\x0b\x32\x30.edge_compress.api.v1.PlanRequest.FactsJsonEntry\x1a\x30\n\x0e\x46\x61\x63tsJsonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x0cPlanResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32#.edge_compress.api.v1.PlannedChange\x12\x30\n\x05pairs\x18\x02 \x03(\x0b\x32!.edge_compress.api.v1.PlannedPair\"`\n\rPlannedChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"\x84\x03\n\x0bPlannedPair\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x03\x12:\n\ncandidates\x18\x05 \x03(\x0b\x32&.edge_compress.api.v1.PlannedCandidate\x12\x15\n\rbytes_to_send\x18\x06 \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\x12\x0b\n\x03job\x18\x08 \x01(\t\x12\x0c\n\x04\x61way\x18\t \x01(\x03\x12\r\n\x05unfit\x18\n \x01(\x03\x12\x15\n\rmetered_bytes\x18\x0b \x01(\x03\x12\x1d\n\x10\x65xpected_seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fnow_p95_seconds\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nnow_joules\x18\x0e \x01(\x01H\x02\x88\x01\x01\x42\x13\n\x11_expected_secondsB\x12\n\x10_now_p95_secondsB\r\n\x0b_now_joules\"\xb8\x02\n\x10PlannedCandidate\x12/\n\x05steps\x18\x01 \x03(\x0b\x32 .edge_compress.api.v1.RecipeStep\x12\x0f\n\x07refused\x18\x02 \x01(\t\x12\x17\n\nsize_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0e\x64ownload_bytes\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0flatency_seconds\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x1a\n\renergy_joules\x18\x07 \x01(\x01H\x04\x88\x01\x01\x42\r\n\x0b_size_bytesB\x11\n\x0f_download_bytesB\x12\n\x10_latency_secondsB\x0f\n\r_memory_bytesB\x10\n\x0e_energy_joules\"!\n\x10GetReportRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x1d\n\x06Report\x12\x13\n\x0breport_json\x18\x01 \x01(\t\"\x14\n\x12ListPluginsRequest\"D\n\x13ListPluginsResponse\x12-\n\x07plugins\x18\x01 \x03(\x0b\x32\x1c.edge_compress.api.v1.Plugin\"\x7f\n\x06Plugin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x31\n\x06offers\x18\x05 \x03(\x0b\x32!.edge_compress.api.v1.PluginOffer\"o\n\x0bPluginOffer\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x33\n\nparameters\x18\x04 \x03(\x0b\x32\x1f.edge_compress.api.v1.Parameter\"X\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x04 \x01(\t\x12\x0b\n\x03\x64oc\x18\x05 \x01(\t\"v\n\x12\x41pplyRecipeRequest\x12,\n\x06recipe\x18\x01 \x01(\x0b\x32\x1c.edge_compress.api.v1.Recipe\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"x\n\x13\x41pplyRecipeResponse\x12,\n\x06recipe\x18\x01 \x01(\x0b\x32\x1c.edge_compress.api.v1.Recipe\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"]\n\x13ListRecipesResponse\x12-\n\x07recipes\x18\x01 \x03(\x0b\x32\x1c.edge_compress.api.v1.Recipe\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x14WatchRecipesResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12,\n\x06recipe\x18\x02 \x01(\x0b\x32\x1c.edge_compress.api.v1.Recipe\"T\n\x10ListJobsResponse\x12\'\n\x04jobs\x18\x01 \x03(\x0b\x32\x19.edge_compress.api.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x11WatchJobsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12&\n\x03job\x18\x02 \x01(\x0b\x32\x19.edge_compress.api.v1.Job2\xaf\x08\n\x12\x43ompressionService\x12\x62\n\x0b\x41pplyRecipe\x12(.edge_compress.api.v1.ApplyRecipeRequest\x1a).edge_compress.api.v1.ApplyRecipeResponse\x12K\n\tGetRecipe\x12 .edge_compress.api.v1.GetRequest\x1a\x1c.edge_compress.api.v1.Recipe\x12[\n\x0bListRecipes\x12!.edge_compress.api.v1.ListRequest\x1a).edge_compress.api.v1.ListRecipesResponse\x12`\n\x0cWatchRecipes\x12\".edge_compress.api.v1.WatchRequest\x1a*.edge_compress.api.v1.WatchRecipesResponse0\x01\x12Y\n\x0c\x44\x65leteRecipe\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponse\x12\x45\n\x06GetJob\x12 .edge_compress.api.v1.GetRequest\x1a\x19.edge_compress.api.v1.Job\x12U\n\x08ListJobs\x12!.edge_compress.api.v1.ListRequest\x1a&.edge_compress.api.v1.ListJobsResponse\x12Z\n\tWatchJobs\x12\".edge_compress.api.v1.WatchRequest\x1a\'.edge_compress.api.v1.WatchJobsResponse0\x01\x12N\n\tCancelJob\x12&.edge_compress.api.v1.CancelJobRequest\x1a\x19.edge_compress.api.v1.Job\x12M\n\x04Plan\x12!.edge_compress.api.v1.PlanRequest\x1a\".edge_compress.api.v1.PlanResponse\x12Q\n\tGetReport\x12&.edge_compress.api.v1.GetReportRequest\x1a\x1c.edge_compress.api.v1.Report\x12\x62\n\x0bListPlugins\x12(.edge_compress.api.v1.ListPluginsRequest\x1a).edge_compress.api.v1.ListPluginsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&edge_compress/api/v1/compression.proto\x12\x14\x65\x64ge_compress.api.v1\x1a!edge_compress/api/v1/common.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa2\x01\n\x06Recipe\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12.\n\x04spec\x18\x02 \x01(\x0b\x32 .edge_compress.api.v1.RecipeSpec\x12\x34\n\x06status\x18\x03 \x01(\x0b\x32$.edge_compress.api.v1.ResourceStatus\"=\n\nRecipeSpec\x12/\n\x05steps\x18\x01 \x03(\x0b\x32 .edge_compress.api.v1.RecipeStep\"G\n\nRecipeStep\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\'\n\x06params\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x97\x01\n\x03Job\x12\x32\n\x08metadata\x18\x01 \x01(\x0b\x32 .edge_compress.api.v1.ObjectMeta\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.edge_compress.api.v1.JobSpec\x12/\n\x06status\x18\x03 \x01(\x0b\x32\x1f.edge_compress.api.v1.JobStatus\"\x7f\n\x07JobSpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06recipe\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\x12\x12\n\ndeployment\x18\x06 \x01(\t\x12\x10\n\x08previous\x18\x07 \x01(\t\"\x99\x01\n\tJobStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x10\n\x08progress\x18\x02 \x01(\x01\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x05 \x01(\t\x12\x12\n\nstarted_at\x18\x06 \x01(\x01\x12\x13\n\x0b\x66inished_at\x18\x07 \x01(\x01\x12\x11\n\tfallbacks\x18\x08 \x03(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x9d\x01\n\x0bPlanRequest\x12\x16\n\x0e\x64ocuments_json\x18\x01 \x03(\t\x12\x44\n\nfacts_json\x18\x02 \x03(\x0b\x32\x30.edge_compress.api.v1.PlanRequest.FactsJsonEntry\x1a\x30\n\x0e\x46\x61\x63tsJsonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"v\n\x0cPlanResponse\x12\x34\n\x07\x63hanges\x18\x01 \x03(\x0b\x32#.edge_compress.api.v1.PlannedChange\x12\x30\n\x05pairs\x18\x02 \x03(\x0b\x32!.edge_compress.api.v1.PlannedPair\"`\n\rPlannedChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"\xf2\x03\n\x0bPlannedPair\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x03\x12:\n\ncandidates\x18\x05 \x03(\x0b\x32&.edge_compress.api.v1.PlannedCandidate\x12\x15\n\rbytes_to_send\x18\x06 \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x07 \x01(\x08\x12\x0b\n\x03job\x18\x08 \x01(\t\x12\x0c\n\x04\x61way\x18\t \x01(\x03\x12\r\n\x05unfit\x18\n \x01(\x03\x12\x15\n\rmetered_bytes\x18\x0b \x01(\x03\x12\x1d\n\x10\x65xpected_seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fnow_p95_seconds\x18\r \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nnow_joules\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0e\x64ownload_bytes\x18\x0f \x01(\x03H\x03\x88\x01\x01\x12\x19\n\x0cupdate_bytes\x18\x10 \x01(\x03H\x04\x88\x01\x01\x12\x10\n\x08previous\x18\x11 \x01(\tB\x13\n\x11_expected_secondsB\x12\n\x10_now_p95_secondsB\r\n\x0b_now_joulesB\x11\n\x0f_download_bytesB\x0f\n\r_update_bytes\"\xb8\x02\n\x10PlannedCandidate\x12/\n\x05steps\x18\x01 \x03(\x0b\x32 .edge_compress.api.v1.RecipeStep\x12\x0f\n\x07refused\x18\x02 \x01(\t\x12\x17\n\nsize_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0e\x64ownload_bytes\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0flatency_seconds\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x1a\n\renergy_joules\x18\x07 \x01(\x01H\x04\x88\x01\x01\x42\r\n\x0b_size_bytesB\x11\n\x0f_download_bytesB\x12\n\x10_latency_secondsB\x0f\n\r_memory_bytesB\x10\n\x0e_energy_joules\"!\n\x10GetReportRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x1d\n\x06Report\x12\x13\n\x0breport_json\x18\x01 \x01(\t\"\x14\n\x12ListPluginsRequest\"D\n\x13ListPluginsResponse\x12-\n\x07plugins\x18\x01 \x03(\x0b\x32\x1c.edge_compress.api.v1.Plugin\"\x7f\n\x06Plugin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x31\n\x06offers\x18\x05 \x03(\x0b\x32!.edge_compress.api.v1.PluginOffer\"o\n\x0bPluginOffer\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x33\n\nparameters\x18\x04 \x03(\x0b\x32\x1f.edge_compress.api.v1.Parameter\"X\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x04 \x01(\t\x12\x0b\n\x03\x64oc\x18\x05 \x01(\t\"v\n\x12\x41pplyRecipeRequest\x12,\n\x06recipe\x18\x01 \x01(\x0b\x32\x1c.edge_compress.api.v1.Recipe\x12\x1b\n\x13\x65xpected_generation\x18\x02 \x01(\x03\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"x\n\x13\x41pplyRecipeResponse\x12,\n\x06recipe\x18\x01 \x01(\x0b\x32\x1c.edge_compress.api.v1.Recipe\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".edge_compress.api.v1.ApplyOutcome\"]\n\x13ListRecipesResponse\x12-\n\x07recipes\x18\x01 \x03(\x0b\x32\x1c.edge_compress.api.v1.Recipe\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x14WatchRecipesResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12,\n\x06recipe\x18\x02 \x01(\x0b\x32\x1c.edge_compress.api.v1.Recipe\"T\n\x10ListJobsResponse\x12\'\n\x04jobs\x18\x01 \x03(\x0b\x32\x19.edge_compress.api.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x11WatchJobsResponse\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32$.edge_compress.api.v1.WatchEventType\x12&\n\x03job\x18\x02 \x01(\x0b\x32\x19.edge_compress.api.v1.Job2\xaf\x08\n\x12\x43ompressionService\x12\x62\n\x0b\x41pplyRecipe\x12(.edge_compress.api.v1.ApplyRecipeRequest\x1a).edge_compress.api.v1.ApplyRecipeResponse\x12K\n\tGetRecipe\x12 .edge_compress.api.v1.GetRequest\x1a\x1c.edge_compress.api.v1.Recipe\x12[\n\x0bListRecipes\x12!.edge_compress.api.v1.ListRequest\x1a).edge_compress.api.v1.ListRecipesResponse\x12`\n\x0cWatchRecipes\x12\".edge_compress.api.v1.WatchRequest\x1a*.edge_compress.api.v1.WatchRecipesResponse0\x01\x12Y\n\x0c\x44\x65leteRecipe\x12#.edge_compress.api.v1.DeleteRequest\x1a$.edge_compress.api.v1.DeleteResponse\x12\x45\n\x06GetJob\x12 .edge_compress.api.v1.GetRequest\x1a\x19.edge_compress.api.v1.Job\x12U\n\x08ListJobs\x12!.edge_compress.api.v1.ListRequest\x1a&.edge_compress.api.v1.ListJobsResponse\x12Z\n\tWatchJobs\x12\".edge_compress.api.v1.WatchRequest\x1a\'.edge_compress.api.v1.WatchJobsResponse0\x01\x12N\n\tCancelJob\x12&.edge_compress.api.v1.CancelJobRequest\x1a\x19.edge_compress.api.v1.Job\x12M\n\x04Plan\x12!.edge_compress.api.v1.PlanRequest\x1a\".edge_compress.api.v1.PlanResponse\x12Q\n\tGetReport\x12&.edge_compress.api.v1.GetReportRequest\x1a\x1c.edge_compress.api.v1.Report\x12\x62\n\x0bListPlugins\x12(.edge_compress.api.v1.ListPluginsRequest\x1a).edge_compress.api.v1.ListPluginsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,49 +44,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB']._serialized_start=431
   _globals['_JOB']._serialized_end=582
   _globals['_JOBSPEC']._serialized_start=584
-  _globals['_JOBSPEC']._serialized_end=693
-  _globals['_JOBSTATUS']._serialized_start=696
-  _globals['_JOBSTATUS']._serialized_end=849
-  _globals['_CANCELJOBREQUEST']._serialized_start=851
-  _globals['_CANCELJOBREQUEST']._serialized_end=883
-  _globals['_PLANREQUEST']._serialized_start=886
-  _globals['_PLANREQUEST']._serialized_end=1043
-  _globals['_PLANREQUEST_FACTSJSONENTRY']._serialized_start=995
-  _globals['_PLANREQUEST_FACTSJSONENTRY']._serialized_end=1043
-  _globals['_PLANRESPONSE']._serialized_start=1045
-  _globals['_PLANRESPONSE']._serialized_end=1163
-  _globals['_PLANNEDCHANGE']._serialized_start=1165
-  _globals['_PLANNEDCHANGE']._serialized_end=1261
-  _globals['_PLANNEDPAIR']._serialized_start=1264
-  _globals['_PLANNEDPAIR']._serialized_end=1652
-  _globals['_PLANNEDCANDIDATE']._serialized_start=1655
-  _globals['_PLANNEDCANDIDATE']._serialized_end=1967
-  _globals['_GETREPORTREQUEST']._serialized_start=1969
-  _globals['_GETREPORTREQUEST']._serialized_end=2002
-  _globals['_REPORT']._serialized_start=2004
-  _globals['_REPORT']._serialized_end=2033
-  _globals['_LISTPLUGINSREQUEST']._serialized_start=2035
-  _globals['_LISTPLUGINSREQUEST']._serialized_end=2055
-  _globals['_LISTPLUGINSRESPONSE']._serialized_start=2057
-  _globals['_LISTPLUGINSRESPONSE']._serialized_end=2125
-  _globals['_PLUGIN']._serialized_start=2127
-  _globals['_PLUGIN']._serialized_end=2254
-  _globals['_PLUGINOFFER']._serialized_start=2256
-  _globals['_PLUGINOFFER']._serialized_end=2367
-  _globals['_PARAMETER']._serialized_start=2369
-  _globals['_PARAMETER']._serialized_end=2457
-  _globals['_APPLYRECIPEREQUEST']._serialized_start=2459
-  _globals['_APPLYRECIPEREQUEST']._serialized_end=2577
-  _globals['_APPLYRECIPERESPONSE']._serialized_start=2579
-  _globals['_APPLYRECIPERESPONSE']._serialized_end=2699
-  _globals['_LISTRECIPESRESPONSE']._serialized_start=2701
-  _globals['_LISTRECIPESRESPONSE']._serialized_end=2794
-  _globals['_WATCHRECIPESRESPONSE']._serialized_start=2796
-  _globals['_WATCHRECIPESRESPONSE']._serialized_end=2916
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2918
-  _globals['_LISTJOBSRESPONSE']._serialized_end=3002
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=3004
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=3115
-  _globals['_COMPRESSIONSERVICE']._serialized_start=3118
-  _globals['_COMPRESSIONSERVICE']._serialized_end=4189
+  _globals['_JOBSPEC']._serialized_end=711
+  _globals['_JOBSTATUS']._serialized_start=714
+  _globals['_JOBSTATUS']._serialized_end=867
+  _globals['_CANCELJOBREQUEST']._serialized_start=869
+  _globals['_CANCELJOBREQUEST']._serialized_end=901
+  _globals['_PLANREQUEST']._serialized_start=904
+  _globals['_PLANREQUEST']._serialized_end=1061
+  _globals['_PLANREQUEST_FACTSJSONENTRY']._serialized_start=1013
+  _globals['_PLANREQUEST_FACTSJSONENTRY']._serialized_end=1061
+  _globals['_PLANRESPONSE']._serialized_start=1063
+  _globals['_PLANRESPONSE']._serialized_end=1181
+  _globals['_PLANNEDCHANGE']._serialized_start=1183
+  _globals['_PLANNEDCHANGE']._serialized_end=1279
+  _globals['_PLANNEDPAIR']._serialized_start=1282
+  _globals['_PLANNEDPAIR']._serialized_end=1780
+  _globals['_PLANNEDCANDIDATE']._serialized_start=1783
+  _globals['_PLANNEDCANDIDATE']._serialized_end=2095
+  _globals['_GETREPORTREQUEST']._serialized_start=2097
+  _globals['_GETREPORTREQUEST']._serialized_end=2130
+  _globals['_REPORT']._serialized_start=2132
+  _globals['_REPORT']._serialized_end=2161
+  _globals['_LISTPLUGINSREQUEST']._serialized_start=2163
+  _globals['_LISTPLUGINSREQUEST']._serialized_end=2183
+  _globals['_LISTPLUGINSRESPONSE']._serialized_start=2185
+  _globals['_LISTPLUGINSRESPONSE']._serialized_end=2253
+  _globals['_PLUGIN']._serialized_start=2255
+  _globals['_PLUGIN']._serialized_end=2382
+  _globals['_PLUGINOFFER']._serialized_start=2384
+  _globals['_PLUGINOFFER']._serialized_end=2495
+  _globals['_PARAMETER']._serialized_start=2497
+  _globals['_PARAMETER']._serialized_end=2585
+  _globals['_APPLYRECIPEREQUEST']._serialized_start=2587
+  _globals['_APPLYRECIPEREQUEST']._serialized_end=2705
+  _globals['_APPLYRECIPERESPONSE']._serialized_start=2707
+  _globals['_APPLYRECIPERESPONSE']._serialized_end=2827
+  _globals['_LISTRECIPESRESPONSE']._serialized_start=2829
+  _globals['_LISTRECIPESRESPONSE']._serialized_end=2922
+  _globals['_WATCHRECIPESRESPONSE']._serialized_start=2924
+  _globals['_WATCHRECIPESRESPONSE']._serialized_end=3044
+  _globals['_LISTJOBSRESPONSE']._serialized_start=3046
+  _globals['_LISTJOBSRESPONSE']._serialized_end=3130
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=3132
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=3243
+  _globals['_COMPRESSIONSERVICE']._serialized_start=3246
+  _globals['_COMPRESSIONSERVICE']._serialized_end=4317
 # @@protoc_insertion_point(module_scope)

@@ -43,20 +43,22 @@ class Job(_message.Message):
     def __init__(self, metadata: _Optional[_Union[_common_pb2.ObjectMeta, _Mapping]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("key", "model", "profile", "recipe", "objective", "deployment")
+    __slots__ = ("key", "model", "profile", "recipe", "objective", "deployment", "previous")
     KEY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     key: str
     model: str
     profile: str
     recipe: str
     objective: str
     deployment: str
-    def __init__(self, key: _Optional[str] = ..., model: _Optional[str] = ..., profile: _Optional[str] = ..., recipe: _Optional[str] = ..., objective: _Optional[str] = ..., deployment: _Optional[str] = ...) -> None: ...
+    previous: str
+    def __init__(self, key: _Optional[str] = ..., model: _Optional[str] = ..., profile: _Optional[str] = ..., recipe: _Optional[str] = ..., objective: _Optional[str] = ..., deployment: _Optional[str] = ..., previous: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
     __slots__ = ("state", "progress", "step", "message", "artifact", "started_at", "finished_at", "fallbacks")
@@ -118,7 +120,7 @@ class PlannedChange(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., outcome: _Optional[_Union[_common_pb2.ApplyOutcome, str]] = ...) -> None: ...
 
 class PlannedPair(_message.Message):
-    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job", "away", "unfit", "metered_bytes", "expected_seconds", "now_p95_seconds", "now_joules")
+    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job", "away", "unfit", "metered_bytes", "expected_seconds", "now_p95_seconds", "now_joules", "download_bytes", "update_bytes", "previous")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +135,9 @@ class PlannedPair(_message.Message):
     EXPECTED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NOW_P95_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NOW_JOULES_FIELD_NUMBER: _ClassVar[int]
+    DOWNLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     deployment: str
@@ -147,7 +152,10 @@ class PlannedPair(_message.Message):
     expected_seconds: float
     now_p95_seconds: float
     now_joules: float
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ..., away: _Optional[int] = ..., unfit: _Optional[int] = ..., metered_bytes: _Optional[int] = ..., expected_seconds: _Optional[float] = ..., now_p95_seconds: _Optional[float] = ..., now_joules: _Optional[float] = ...) -> None: ...
+    download_bytes: int
+    update_bytes: int
+    previous: str
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ..., away: _Optional[int] = ..., unfit: _Optional[int] = ..., metered_bytes: _Optional[int] = ..., expected_seconds: _Optional[float] = ..., now_p95_seconds: _Optional[float] = ..., now_joules: _Optional[float] = ..., download_bytes: _Optional[int] = ..., update_bytes: _Optional[int] = ..., previous: _Optional[str] = ...) -> None: ...
 
 class PlannedCandidate(_message.Message):
     __slots__ = ("steps", "refused", "size_bytes", "download_bytes", "latency_seconds", "memory_bytes", "energy_joules")

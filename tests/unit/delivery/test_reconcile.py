@@ -515,6 +515,39 @@ async def test_a_model_that_changes_under_a_deployment_goes_back_to_what_it_was(
     assert (stage.rollout().state, sent(session).artifact) == ("Aborted", FIRST)
 
 
+async def test_a_job_is_told_what_its_devices_run_and_keeps_that_when_its_own_result_is_delivered(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    session = await stage.join("cam-1")
+    previous = []
+    for number, made in enumerate([FIRST, SECOND, OTHER]):
+        apply(stage.store, model(quality={"max_drop": 0.02 + number / 100}))
+        await stage.passes(1)
+        (job,) = [name for name in stage.jobs() if stage.store.get("Job", name).status.get("state", "Queued") == "Queued"]
+        previous.append((job, stage.store.get("Job", job).spec.get("previous", "")))
+        finish(stage.store, job, made)
+        await stage.passes()
+        await stage.fleet.moved(session, committed(sent(session).id, made))
+        await stage.passes()
+    assert [sha256 for _, sha256 in previous] == ["", FIRST.sha256, SECOND.sha256]
+    stage.restart()
+    await stage.passes()
+    assert len(stage.jobs()) == 3
+    assert [(job, stage.store.get("Job", job).spec.get("previous", "")) for job, _ in previous] == previous
+
+
+async def test_a_version_that_was_given_up_is_nothing_to_stay_near_to(stage: Stage) -> None:
+    sessions = await _second_version(stage)
+    (canary,) = offered_second(sessions)
+    await stage.fleet.moved(canary, committed(sent(canary).id, SECOND))
+    RolloutControl(stage.store, Mover(stage.store, stage.registry), clock=lambda: stage.now).command(
+        "vision", Command.ABORT, "hot"
+    )
+    apply(stage.store, model(quality={"max_drop": 0.09}))
+    await stage.passes()
+    (job,) = [name for name in stage.jobs() if stage.store.get("Job", name).status.get("state", "Queued") == "Queued"]
+    assert stage.store.get("Job", job).spec["previous"] == FIRST.sha256
+
+
 GATES = [{"metric": "latency_p95", "max_increase": 0.1}]
 
 

@@ -53,6 +53,9 @@ class QuickEngine:
             self.check_data(request.model)
         return Plan(request.model.name, request.profile.name, request.objective, (Candidate((), Prediction(100, 50)),))
 
+    def update_bytes(self, sha256: str, previous: str) -> int | None:
+        return 7 if self.store.blobs.has(sha256) and self.store.blobs.has(previous) else None
+
     def run(self, request, *, progress=lambda f, m: None, cancelled=None, budget_seconds=None) -> PairResult:
         with self._lock:
             self.ran.append(request.profile.name)

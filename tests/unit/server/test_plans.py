@@ -14,6 +14,7 @@ from edge_compress.server.plans import Planner
 from edge_compress.server.refusals import MissingReference
 from edge_compress.server.requests import request_of
 from edge_compress.server.update_sizes import UpdateSizes
+from tests.unit.server.quick_engine import yields
 
 
 def resource(kind, name, **body):
@@ -107,6 +108,45 @@ def test_what_exists_is_not_computed_and_goes_only_to_those_without_it(planner, 
     device(store, "needs-it", "cam")
     (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})], {}).pairs
     assert (pair.devices, pair.cached, pair.bytes_to_send) == (2, True, result.artifact.download_bytes)
+
+
+def made_for(store, engine, data, previous=""):
+    """A finished job of vision for cam whose artifact has this content."""
+    engine.behaviour["cam"] = yields(data)
+    request = request_of(store, JobSpec("", "vision", "cam"))
+    key, result = engine.key(request), engine.run(request)
+    done = JobStatus("Succeeded", 1.0, artifact=result.artifact.name, finished_at=1.0)
+    spec = JobSpec(key, "vision", "cam", previous=previous)
+    job, _ = store.apply("Job", f"vision-cam-{key[:10]}", labels={}, spec=encode(spec), status=encode(done))
+    keep(store, job, Yield(result.outcome, result.artifact))
+    return result.artifact
+
+
+def test_an_update_is_told_beside_the_whole_artifact(planner, store, engine, put, model):
+    put("DeviceProfile", "cam")
+    wanted = resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})
+    (pair,) = planner.preview([wanted], {}).pairs
+    assert (pair.download_bytes, pair.update_bytes, pair.previous) == (None, None, "")
+    first = made_for(store, engine, b"first")
+    (pair,) = planner.preview([wanted], {}).pairs
+    assert (pair.download_bytes, pair.update_bytes, pair.previous) == (5, None, "")
+    put("Model", "vision", source="m.onnx", files=[{"path": "m.onnx", "sha256": store.blobs.put_bytes(b"model 2")}])
+    made_for(store, engine, b"second", previous=first.sha256)
+    (pair,) = planner.preview([wanted], {}).pairs
+    assert (pair.download_bytes, pair.update_bytes, pair.previous) == (6, 7, first.name)
+    (said,) = [line for line in plan_lines(PlanPreview(pairs=(pair,))) if "update" in line]
+    assert f"a device is sent 7 B as an update from {first.name}, 6 B in full" in said
+
+
+def test_an_update_is_from_what_most_devices_run(planner, store, engine, put, model):
+    put("DeviceProfile", "cam")
+    first = made_for(store, engine, b"first")
+    put("Model", "vision", source="m.onnx", files=[{"path": "m.onnx", "sha256": store.blobs.put_bytes(b"model 2")}])
+    second = made_for(store, engine, b"second")
+    for number, artifact in enumerate([first, first, second, second, second]):
+        device(store, f"cam-{number}", "cam", artifact=artifact.name)
+    (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})], {}).pairs
+    assert (pair.previous, pair.update_bytes) == (first.name, 7)
 
 
 def test_a_preview_changes_nothing_and_names_must_be_somewhere(planner, store, put, model):

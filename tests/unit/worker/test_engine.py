@@ -314,6 +314,8 @@ def test_a_second_version_stays_near_to_the_first_where_quality_allows(
     kept = [item for item in measured if any(step.params.get("scales_of") == first.artifact.sha256 for step in item.steps)]
     assert kept
     assert second.outcome.verdict == "FEASIBLE"
+    assert second.artifact is not None
+    assert second.artifact.expected.update_bytes is None
     again = make_engine()
     assert again.run(request).artifact == second.artifact
     assert again.steps.computed == 0
@@ -327,6 +329,21 @@ def test_an_earlier_artifact_that_is_gone_counts_as_none(
     again = make_engine()
     assert again.run(replace(request, previous="e" * 64)).artifact == known.artifact
     assert again.steps.computed == 0
+
+
+def test_a_recipe_may_name_the_earlier_artifact_and_is_told_where_there_is_none(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    first = make_engine().run(PairRequest(digits, make_profile(), make_recipe("quantize.static")))
+    assert first.artifact is not None
+    named = make_recipe("quantize.static", scales_of=first.artifact.sha256)
+    kept = make_engine().run(PairRequest(digits, make_profile(), named))
+    assert kept.artifact is not None
+    assert kept.artifact.sha256 == first.artifact.sha256
+    assert any("of artifact " + first.artifact.sha256[:12] in line for line in only(kept).log)
+    gone = make_engine().run(PairRequest(digits, make_profile(), make_recipe("quantize.static", scales_of="e" * 64)))
+    assert only(gone).state == "failed"
+    assert "eeeeeeeeeeee" in only(gone).why
 
 
 def _tuned(model: Model, store: Store, folder: Path) -> FileRef:
