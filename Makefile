@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
-.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques bench-fleet bench-downloads bench-rollout
+.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques \
+	bench-fleet bench-downloads bench-rollout bench-updates
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +56,9 @@ bench-zoo: install
 
 bench-techniques: install
 	nice -n 10 $(BIN)/python -m tests.bench.techniques $(BENCH)
+
+bench-updates: install
+	nice -n 10 $(BIN)/python -m tests.bench.updates $(BENCH)
 
 bench-fleet: install
 	$(BIN)/python -m tests.bench.fleet $(BENCH)
