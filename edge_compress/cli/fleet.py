@@ -126,8 +126,10 @@ def _update(pair: PlannedPair) -> str:
 
     if pair.update_bytes is None:
         return ""
-    sizes = f"{figures.size(pair.update_bytes)} as an update from {pair.previous}, {figures.size(pair.download_bytes)} in full"
-    return f"a device is sent {sizes}"
+    fresh = pair.fresh_update_bytes
+    without = "" if fresh is None else f" ({figures.size(fresh)} had its scales not been kept)"
+    update = f"{figures.size(pair.update_bytes)} as an update from {pair.previous}{without}"
+    return f"a device is sent {update}, {figures.size(pair.download_bytes)} in full"
 
 
 def _candidate_row(item: PlannedCandidate, recipe: str) -> tuple[str, ...]:

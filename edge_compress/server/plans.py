@@ -6,7 +6,6 @@ Changes nothing. What is tried for a pair is the engine's answer; how the previe
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from edge_compress.server.references import check_named
 from edge_compress.server.refusals import MissingReference
 from edge_compress.server.requests import declared
 from edge_compress.server.update_sizes import UpdateSizes
+from edge_compress.server.updates import update_figures
 from edge_compress.store.interface import Record, Store
 from edge_compress.worker.engine import Engine, PairRequest
 
@@ -107,7 +107,7 @@ class Planner:
             expected_seconds=_expected_seconds(pair, to_send, len(selected)),
             now_p95_seconds=_median(device.status.get("p95_seconds") for device in selected),
             now_joules=_median(device.status.get("joules_per_inference") for device in selected),
-            **(self._update(job, selected) if job and done else {}),
+            **update_figures(self._store, self._engine, job if done else None, selected),
         )
 
     def _facts(self, model: spec.Model, facts: Mapping[str, ModelFacts]) -> ModelFacts | None:
@@ -120,26 +120,6 @@ class Planner:
             return replace(facts[source.sha256], sha256=source.sha256)
         said = f"{model.spec.source} is not uploaded and its facts were not sent; upload it, or send facts_json"
         raise MissingReference(f"Model {model.name}: {said}", violations=(Violation("spec.source", said),))
-
-    def _update(self, job: Record, devices: Sequence[Record]) -> dict[str, Any]:
-        """What an artifact that exists costs a device that has nothing like it, and one that runs what was delivered before."""
-        made = stored(self._store, "Artifact", job.status.get("artifact", ""))
-        if made is None:
-            return {}
-        before = self._before(job, made, devices)
-        if before is None:
-            return {"download_bytes": int(made.spec["download_bytes"])}
-        update = self._engine.update_bytes(made.spec["sha256"], before.spec["sha256"])
-        return {"download_bytes": int(made.spec["download_bytes"]), "update_bytes": update, "previous": before.name}
-
-    def _before(self, job: Record, made: Record, devices: Sequence[Record]) -> Record | None:
-        """The artifact that most devices run instead of ``made``; else the one that they ran when the job was made."""
-        running = Counter(name for device in devices if (name := device.status.get("artifact")) and name != made.name)
-        named = [name for name, _ in running.most_common(1)]
-        known = [stored(self._store, "Artifact", name) for name in named]
-        wanted = job.spec.get("previous", "")
-        known += [record for record in self._store.list("Artifact").records if wanted and record.spec["sha256"] == wanted]
-        return next((record for record in known if record is not None and record.name != made.name), None)
 
     def _remaining(self, job: Record, devices: Sequence[Record]) -> int:
         """Bytes that devices still have to be sent of an artifact that exists."""

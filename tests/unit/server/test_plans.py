@@ -3,6 +3,7 @@
 import pytest
 
 from edge_compress.cli.fleet import plan_lines
+from edge_compress.domain.artifact import AppliedStep, CandidateResult, Measurement, Outcome
 from edge_compress.domain.job import JobSpec, JobStatus
 from edge_compress.domain.resource import PlanPreview
 from edge_compress.domain.schema import encode
@@ -136,6 +137,26 @@ def test_an_update_is_told_beside_the_whole_artifact(planner, store, engine, put
     assert (pair.download_bytes, pair.update_bytes, pair.previous) == (6, 7, first.name)
     (said,) = [line for line in plan_lines(PlanPreview(pairs=(pair,))) if "update" in line]
     assert f"a device is sent 7 B as an update from {first.name}, 6 B in full" in said
+
+
+def test_what_keeping_scales_saved_is_told(planner, store, engine, put, model):
+    put("DeviceProfile", "cam")
+    first = made_for(store, engine, b"first")
+    put("Model", "vision", source="m.onnx", files=[{"path": "m.onnx", "sha256": store.blobs.put_bytes(b"model 2")}])
+    made_for(store, engine, b"second", previous=first.sha256)
+    (job,) = [item for item in store.list("Job").records if item.spec.get("previous")]
+    kept, fresh = (
+        CandidateResult(
+            (AppliedStep("q", "1", {"bits": 8, "of": of}),), state, measurement=Measurement("0" * 64, 9, 8, update_bytes=sent)
+        )
+        for of, state, sent in ((first.sha256, "chosen", 7), ("", "lost", 70))
+    )
+    outcome = Outcome("vision", "cam", "FEASIBLE", None, None, kept, (kept, fresh), Measurement())
+    store.apply("Outcome", job.name, labels={}, spec=encode(outcome))
+    (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})], {}).pairs
+    assert (pair.update_bytes, pair.fresh_update_bytes) == (7, 70)
+    (said,) = [line for line in plan_lines(PlanPreview(pairs=(pair,))) if "update" in line]
+    assert f"7 B as an update from {first.name} (70 B had its scales not been kept), 6 B in full" in said
 
 
 def test_an_update_is_from_what_most_devices_run(planner, store, engine, put, model):
