@@ -96,13 +96,18 @@ def packed(source: Source, start: int, end: int, forms: frozenset[Form] = frozen
     if Form.PATCH in forms and source.base is not None:
         found.append((_patched(chunk, source, start, end), Form.PATCH))
     if Form.DELTA in forms and any(one.base is not None for one in parts) and not _tiny(found, chunk):
-        slow = _SLOW if any(one.width > 1 for one in parts) else _SLOW_DIFFERENCES
+        slow = _SLOW if _wide(parts) > 0.5 * len(chunk) else _SLOW_DIFFERENCES
         found.append((_squeezed(segments.laid_out(chunk, parts, source.read_base), slow), Form.DELTA))
     if Form.PLANES in forms and any(one.width > 1 for one in parts) and not _good(found, chunk):
         found.append((_squeezed(segments.laid_out(chunk, parts, None)), Form.PLANES))
     if Form.ZSTD in forms and not _good(found, chunk):
         found.append((_squeezed(chunk), Form.ZSTD))
     return min(found, key=lambda pair: len(pair[0]))
+
+
+def _wide(parts: Sequence[segments.Segment]) -> int:
+    """Bytes in values of more than one byte."""
+    return sum(one.length for one in parts if one.width > 1)
 
 
 def _tiny(found: list[tuple[bytes, Form]], chunk: bytes) -> bool:
@@ -197,7 +202,7 @@ def _patched(chunk: bytes, source: Source, start: int, end: int) -> bytes:
         return chunk
     base = zstd.ZstdDict(stretch, is_raw=True).as_prefix
     frame = zstd.compress(chunk, options=_FAR, zstd_dict=base)
-    if _TINY * len(chunk) < len(frame) < _GOOD * len(chunk):
+    if len(frame) < _GOOD * len(chunk):
         frame = min(frame, zstd.compress(chunk, options=_FAR_SLOW, zstd_dict=base), key=len)
     return _PATCH.pack(first, len(stretch)) + frame
 

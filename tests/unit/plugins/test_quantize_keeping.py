@@ -70,9 +70,17 @@ def update(new: bytes, base: bytes) -> int:
     return sum(len(packed(source, start, end)[0]) for start, end in chunks(len(new)))
 
 
-@pytest.mark.parametrize("variant", ["", DOT_PRODUCT])
 @pytest.mark.parametrize(
-    "params", [{}, {"reduce_range": True}, {"rate": 3.0}, {"bits": 6}, {"per_channel": False}, {"mixed": True}]
+    ("params", "variant"),
+    [
+        ({}, ""),
+        ({}, DOT_PRODUCT),
+        ({"reduce_range": True}, ""),
+        ({"rate": 3.0}, ""),
+        ({"bits": 6}, DOT_PRODUCT),
+        ({"per_channel": False}, ""),
+        ({"mixed": True}, ""),
+    ],
 )
 def test_the_update_of_a_fine_tuned_model_is_small_and_its_quality_holds(
     tmp_path: Path, variant: str, params: dict[str, Any]
