@@ -33,8 +33,9 @@ _JOINT_TRIED = 4
 _MOST_UNASKED = 4
 """trainings where a goal is missed and there is no budget"""
 _MOST_UNDONE = 3
-_MOST_KEPT = 3
-"""pipelines that are made again as near as can be to what devices run"""
+_ABOUT_EQUAL, _MOST_KEPT = 0.1, 3
+"""share of the best figure by which pipelines may be worse and still be made again as near as can be to what devices run, and how
+many are: of those that prove equal the smallest update wins"""
 _MOST_TURNS = 2
 """times that dials are set anew, as many of them at a time as there are cores"""
 _NEAR, _MOST_SETTLED = 0.25, 5
@@ -55,6 +56,7 @@ class Search:
         self._request, self._runner, self._cores, self._run = request, runner, cores, run
         self._budget, self._clock, self._allotment = budget, budget.clock, budget.allotment
         self._found: list[Tried] = []
+        self._kept: list[Candidate] = []
         self._done = self._total = 0
         self._choosing = threading.Lock()
 
@@ -194,14 +196,18 @@ class Search:
         previous = self._request.previous
         if not previous or self._late():
             return
-        near = sorted(self._outlook().contenders(_NEAR, _MOST_SETTLED), key=lambda item: item.measured.update_bytes or 0)
-        kept = [item.candidate.keeping(previous) for item in near]
-        self._try([item for item in kept if item is not None and self._is_new(item)][:_MOST_KEPT])
+        near = self._outlook().contenders(_ABOUT_EQUAL, len(self._found))
+        files = {item.measured.sha256: item for item in reversed(near)}.values()
+        ordered = sorted(files, key=lambda item: item.measured.update_bytes or 0)
+        kept = [item.candidate.keeping(previous) for item in ordered]
+        self._kept = [item for item in kept if item is not None and self._is_new(item)][:_MOST_KEPT]
+        self._try(self._kept)
 
     def _settle(self) -> None:
         """Time those that came near the best once more, side by side: measured in different rounds, noise would choose."""
         contenders = {id(item.candidate) for item in self._outlook().contenders(_NEAR, _MOST_SETTLED)}
-        again = [item for item in self._found if id(item.candidate) in contenders]
+        contenders |= {id(item) for item in self._kept}
+        again = [item for item in self._found if id(item.candidate) in contenders and item.state == "measured"]
         if len(again) < 2 or self._request.objective == "size":
             return
         settled = {id(item.candidate): item for item in self._runner.settled(again, Run(self._run.cancelled))}
