@@ -125,7 +125,7 @@ def _update(pair: PlannedPair) -> str:
     from edge_compress.report_page import figures
 
     if pair.update_bytes is None:
-        return ""
+        return f"an update from {pair.previous}; how large shows once it is made" if pair.previous else ""
     fresh = pair.fresh_update_bytes
     without = "" if fresh is None else f" ({figures.size(fresh)} had its scales not been kept)"
     update = f"{figures.size(pair.update_bytes)} as an update from {pair.previous}{without}"

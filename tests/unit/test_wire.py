@@ -312,6 +312,12 @@ def test_a_plan_tells_candidates_from_refusals() -> None:
     assert from_message(resource.PlannedCandidate, refused_one).refused == "no int8 on this profile"
 
 
+def test_a_plan_tells_an_update_and_keeps_quiet_of_what_is_not_known() -> None:
+    known = resource.PlannedPair("m", "p", download_bytes=9, update_bytes=0, previous="m-1", fresh_update_bytes=5)
+    preview = resource.PlanPreview(pairs=(known, resource.PlannedPair("m", "q")))
+    assert from_message(resource.PlanPreview, to_message(preview, compression_pb2.PlanResponse)) == preview
+
+
 def test_enums_speak_the_stores_words() -> None:
     outcomes = [wire.outcome_from_wire(wire.outcome_to_wire(item)) for item in ApplyOutcome]
     assert outcomes == ["created", "configured", "unchanged"]

@@ -132,6 +132,10 @@ def test_an_update_is_told_beside_the_whole_artifact(planner, store, engine, put
     (pair,) = planner.preview([wanted], {}).pairs
     assert (pair.download_bytes, pair.update_bytes, pair.previous) == (5, None, "")
     put("Model", "vision", source="m.onnx", files=[{"path": "m.onnx", "sha256": store.blobs.put_bytes(b"model 2")}])
+    device(store, "cam-1", "cam", artifact=first.name)
+    (pair,) = planner.preview([wanted], {}).pairs
+    assert (pair.download_bytes, pair.update_bytes, pair.previous) == (None, None, first.name)
+    assert f"an update from {first.name}; how large" in "\n".join(plan_lines(PlanPreview(pairs=(pair,))))
     made_for(store, engine, b"second", previous=first.sha256)
     (pair,) = planner.preview([wanted], {}).pairs
     assert (pair.download_bytes, pair.update_bytes, pair.previous) == (6, 7, first.name)
