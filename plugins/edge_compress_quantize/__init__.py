@@ -10,9 +10,10 @@ quantize.blocks   matrices of 4 or 8 bits that the runtime multiplies as they ar
 How a static quantisation flows through the modules (``conversion`` joins them): ``canonical`` folds the model, ``equalize``
 scales its channels, ``placement`` decides by ``rules`` which nodes run on integers, ``calibrate`` streams data and ``ranges``
 remembers, ``grid`` does the arithmetic, ``kernels`` holds the weights' integers, ``spending`` spends bits where ``fisher`` and
-``rates`` say, ``moments``, ``rounding`` and ``adaround`` better them, ``refine`` corrects biases, ``mixed`` finds what must be
-kept higher and ``diagnose`` says why, ``assembly`` tries choices, ``qdq`` writes the graph. Training: ``student`` imitates an
-assembly in torch with the parts of ``fake``, ``tune`` trains it.
+``rates`` say, ``keeping`` stays near to what ``earlier`` reads of an artifact, ``moments``, ``rounding`` and ``adaround`` better
+integers, ``refine`` corrects biases, ``mixed`` finds what must be kept higher and ``diagnose`` says why, ``assembly`` tries
+choices, ``qdq`` writes the graph. Training: ``student`` imitates an assembly in torch with the parts of ``fake``, ``tune``
+trains it.
 """
 
 from __future__ import annotations

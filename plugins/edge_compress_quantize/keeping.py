@@ -139,20 +139,14 @@ def _near(old: Place, grid: Grid, weights: Array, fits: Array, hold: float) -> A
     before = _same_part(old.integers, weights.shape)
     if before is None or before.dtype != nearest.dtype:
         return nearest
-    shape = [1] * weights.ndim
-    if grid.axis is not None:
-        shape[grid.axis] = -1
-    off = np.abs(grid.dequantize(before) - weights) / grid.scale.reshape(shape if grid.scale.ndim else ())
-    stays = (off <= 0.5 + hold) & fits.reshape(shape if grid.scale.ndim else ())
-    return np.asarray(np.where(stays, before, nearest), nearest.dtype)
+    shape = () if grid.axis is None else tuple(-1 if axis == grid.axis else 1 for axis in range(weights.ndim))
+    off = np.abs(grid.dequantize(before) - weights) / grid.scale.reshape(shape)
+    allowed = (before >= grid.low) & (before <= grid.high) & fits.reshape(shape)
+    return np.asarray(np.where(allowed & (off <= 0.5 + hold), before, nearest), nearest.dtype)
 
 
 def _same_part(integers: Array | None, shape: tuple[int, ...]) -> Array | None:
     """Stored integers without the channels of nothing that a target adds to inputs; None: they are of another layer."""
-    if (
-        integers is None
-        or integers.ndim != len(shape)
-        or any(have < want for have, want in zip(integers.shape, shape, strict=True))
-    ):
+    if integers is None or integers.ndim != len(shape) or any(np.less(integers.shape, shape)):
         return None
     return integers[tuple(slice(length) for length in shape)]

@@ -109,6 +109,15 @@ def test_a_model_whose_ranges_moved_gets_new_scales(tmp_path: Path) -> None:
     assert "the scales of 2 of 7 activations and 0 of 229 channels" in bench.said[0]  # what comes in, and what a bound cuts off
 
 
+def test_integers_of_a_wider_range_are_not_taken_where_sums_would_overflow(tmp_path: Path) -> None:
+    Bench(tmp_path, rate=8.0, reduce_range=False).deliver(network())
+    reduced = Bench(tmp_path, rate=7.0, reduce_range=True)
+    made = onnx.load_from_string(reduced.file(network(), scales_of=EARLIER))
+    assert reduced.said
+    kernels = [numpy_helper.to_array(item) for item in made.graph.initializer if len(item.dims) == 4]
+    assert max(np.abs(kernel.astype(np.int16)).max() for kernel in kernels) <= 64
+
+
 def test_another_model_takes_what_fits_and_is_no_worse_for_it(tmp_path: Path) -> None:
     bench, other = Bench(tmp_path), moved(network(), 0.5)
     other.graph.node.remove(next(node for node in other.graph.node if node.op_type == "Relu" and node.output[0] == "dr"))
