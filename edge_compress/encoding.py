@@ -143,12 +143,6 @@ def packed_bytes(path: Path, base: Path | None = None) -> int:
     return sum(len(packed(source, start, end)[0]) for start, end in chunks(len(source.file)))
 
 
-def update_bytes(path: Path, base: Path) -> int:
-    """Bytes that a file takes on the link, for a receiver that has ``base``. Raises OSError, EOFError."""
-    source, forms = Source.of(OnDisk(path), OnDisk(base)), frozenset(Form)
-    return sum(len(packed(source, start, end, forms)[0]) for start, end in chunks(len(source.file)))
-
-
 def chunks(size: int) -> Iterator[tuple[int, int]]:
     """Where each chunk of a file begins and ends."""
     return ((start, min(size, start + CHUNK_BYTES)) for start in range(0, size, CHUNK_BYTES))

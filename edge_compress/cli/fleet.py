@@ -115,6 +115,9 @@ def _delivery(pair: PlannedPair) -> str:
         f"at most {figures.size(pair.metered_bytes)} over metered links" if pair.metered_bytes else "",
         f"about {duration(pair.expected_seconds)} until all have it" if pair.expected_seconds is not None else "",
         f"now p95 and energy of an inference: {', '.join(now)}" if now else "",
+        f"{pair.held} wait: metered links carry differences, which are too large here (`metered: whole` sends it all)"
+        if pair.held
+        else "",
         f"{pair.unfit} devices get nothing: no candidate keeps their limits" if pair.unfit else "",
     ]
     return "; ".join(part for part in parts if part)

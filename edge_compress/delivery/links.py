@@ -42,14 +42,16 @@ def over_link(
         return None
     if not status.version:
         return offer  # a first version: there is nothing that differences could go to
-    if runs is None or not _is_worth_it(runs, offer.artifact, sizes):
+    if runs is None or not _is_small(runs, offer.artifact, sizes):
         return None
-    others = tuple(one for one in offer.fallbacks if _is_worth_it(runs, one, sizes))
+    others = tuple(one for one in offer.fallbacks if _is_small(runs, one, sizes))
     return replace(offer, fallbacks=others, differences_only=True)
 
 
-def _is_worth_it(runs: Artifact, wanted: Artifact, sizes: UpdateSizes) -> bool:
-    if runs.sha256 == wanted.sha256:
-        return True
-    size = sizes(runs.sha256, wanted.sha256)
-    return size is not None and size <= WORTH_IT * wanted.download_bytes
+def worth_sending(size: int | None, whole: int) -> bool:
+    """Whether differences of that size are worth sending instead of the whole; None: nobody knows their size."""
+    return size is not None and size <= WORTH_IT * whole
+
+
+def _is_small(runs: Artifact, wanted: Artifact, sizes: UpdateSizes) -> bool:
+    return runs.sha256 == wanted.sha256 or worth_sending(sizes(runs.sha256, wanted.sha256), wanted.download_bytes)

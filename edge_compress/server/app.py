@@ -163,7 +163,7 @@ class App:
             published=lambda artifact: _tell_published(registry, artifact),
             clock=store.clock,
         )
-        declarations, sizes = Declarations(store, registry, clock=store.clock), UpdateSizes(store)
+        declarations, sizes = Declarations(store, registry, clock=store.clock), UpdateSizes(engine.update_bytes)
         self._stack.callback(sizes.close)
         core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations, sizes)
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_compress.delivery.links import worth_sending
 from edge_compress.domain import plan as planning
 from edge_compress.domain import spec
 from edge_compress.domain.job import JobState
@@ -21,7 +22,6 @@ from edge_compress.server.history import stored
 from edge_compress.server.references import check_named
 from edge_compress.server.refusals import MissingReference
 from edge_compress.server.requests import declared
-from edge_compress.server.update_sizes import UpdateSizes
 from edge_compress.server.updates import update_figures
 from edge_compress.store.interface import Record, Store
 from edge_compress.worker.engine import Engine, PairRequest
@@ -52,8 +52,8 @@ class _Pair:
 class Planner:
     """Makes previews; every method blocks."""
 
-    def __init__(self, store: Store, engine: Engine, declarations: Declarations, sizes: UpdateSizes) -> None:
-        self._store, self._engine, self._declarations, self._sizes = store, engine, declarations, sizes
+    def __init__(self, store: Store, engine: Engine, declarations: Declarations) -> None:
+        self._store, self._engine, self._declarations = store, engine, declarations
 
     def preview(self, documents: Sequence[spec.Resource], facts: Mapping[str, ModelFacts]) -> PlanPreview:
         """The preview; ``facts`` are those of models, by sha256, whose files the server may not hold.
@@ -89,7 +89,7 @@ class Planner:
         job = stored(self._store, "Job", name)
         state = JobState(job.status.get("state", JobState.QUEUED)) if job else JobState.QUEUED
         done = state in (JobState.SUCCEEDED, JobState.INFEASIBLE)
-        to_send = self._remaining(job, selected) if job and done else _predicted(found, len(selected))
+        to_send, held = self._remaining(pair, job, selected) if job and done else (_predicted(found, len(selected)), 0)
         link = request.profile.spec.link
         hopeless = state is JobState.INFEASIBLE or not found.candidates
         return PlannedPair(
@@ -103,6 +103,7 @@ class Planner:
             name,
             away=sum(not device.status.get("connected", False) for device in selected),
             unfit=len(selected) if hopeless else 0,
+            held=held,
             metered_bytes=to_send if link.metered else 0,
             expected_seconds=_expected_seconds(pair, to_send, len(selected)),
             now_p95_seconds=_median(device.status.get("p95_seconds") for device in selected),
@@ -121,19 +122,29 @@ class Planner:
         said = f"{model.spec.source} is not uploaded and its facts were not sent; upload it, or send facts_json"
         raise MissingReference(f"Model {model.name}: {said}", violations=(Violation("spec.source", said),))
 
-    def _remaining(self, job: Record, devices: Sequence[Record]) -> int:
-        """Bytes that devices still have to be sent of an artifact that exists."""
+    def _remaining(self, pair: _Pair, job: Record, devices: Sequence[Record]) -> tuple[int, int]:
+        """Bytes that devices still have to be sent of an artifact that exists, and how many of them wait for their links."""
         artifact = stored(self._store, "Artifact", job.status.get("artifact", ""))
         if artifact is None or job.status.get("state") != JobState.SUCCEEDED:
-            return 0
+            return 0, 0
         waiting = [device for device in devices if device.status.get("artifact") != artifact.name]
-        return sum(self._to_send(artifact, str(device.status.get("artifact", ""))) for device in waiting)
+        sizes = [self._to_send(pair, artifact, device) for device in waiting]
+        return sum(size or 0 for size in sizes), sizes.count(None)
 
-    def _to_send(self, artifact: Record, runs: str) -> int:
-        """Bytes for a device that runs the artifact ``runs``: differences where they are fewer than the whole."""
-        whole, base = int(artifact.spec["download_bytes"]), stored(self._store, "Artifact", runs) if runs else None
-        size = None if base is None else self._sizes.now(base.spec["sha256"], artifact.spec["sha256"])
+    def _to_send(self, pair: _Pair, artifact: Record, device: Record) -> int | None:
+        """Bytes for a device: differences where they are fewer than the whole; None: it waits."""
+        whole, runs = int(artifact.spec["download_bytes"]), str(device.status.get("artifact", ""))
+        base = stored(self._store, "Artifact", runs) if runs else None
+        size = None if base is None else self._engine.update_bytes(artifact.spec["sha256"], base.spec["sha256"])
+        if pair.request.profile.spec.link.metered and _waits(pair, bool(device.status.get("version")), size, whole):
+            return None
         return whole if size is None else min(size, whole)
+
+
+def _waits(pair: _Pair, again: bool, size: int | None, whole: int) -> bool:
+    """Whether the policy keeps this off a metered link; ``again``: the device has a version already."""
+    policy = pair.deployment.spec.rollout.metered if pair.deployment else ""
+    return policy == "wait" or (policy == "differences" and again and not worth_sending(size, whole))
 
 
 def _pairs(view: _View) -> Iterator[_Pair]:
@@ -184,7 +195,8 @@ def _predicted(found: planning.Plan, devices: int) -> int:
 
 def _expected_seconds(pair: _Pair, to_send: int, devices: int) -> float | None:
     """Each step downloads, tries out and soaks; the devices of a step do so side by side, each over its own link."""
-    bandwidth = pair.request.profile.spec.link.bandwidth
+    link = pair.request.profile.spec.link
+    bandwidth = min((rate for rate in (link.bandwidth, link.update_rate) if rate is not None), default=None)
     if pair.deployment is None or not devices or bandwidth is None:
         return None
     policy = pair.deployment.spec.rollout

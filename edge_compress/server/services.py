@@ -98,7 +98,7 @@ def add_services(server: Any, core: Core, limits: SizeLimits) -> None:
 
 
 def _compression(core: Core) -> CompressionService:
-    planner = Planner(core.store, core.engine, core.declarations, core.sizes)
+    planner = Planner(core.store, core.engine, core.declarations)
     recipes, jobs = core.reader("Recipe"), core.reader("Job")
     return CompressionService(
         Parts(core.declarations, recipes, jobs, core.queue, planner, core.registry, core.store, core.threads)

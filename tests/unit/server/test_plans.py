@@ -14,7 +14,6 @@ from edge_compress.server.history import Yield, keep
 from edge_compress.server.plans import Planner
 from edge_compress.server.refusals import MissingReference
 from edge_compress.server.requests import request_of
-from edge_compress.server.update_sizes import UpdateSizes
 from tests.unit.server.quick_engine import yields
 
 
@@ -24,7 +23,7 @@ def resource(kind, name, **body):
 
 @pytest.fixture
 def planner(store, engine):
-    return Planner(store, engine, Declarations(store, Registry.load()), UpdateSizes(store))
+    return Planner(store, engine, Declarations(store, Registry.load()))
 
 
 @pytest.fixture
