@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from edge_compress.agent import framing
 from edge_compress.agent.backoff import Backoff
@@ -26,12 +28,27 @@ from edge_compress.errors import InvalidInput, Unavailable
 log = logging.getLogger("edge_compress.agent")
 
 TRIAL_INFERENCES = 5
+"""on golden inputs, and as many of applications where there are any"""
+TRIAL_SECONDS = 2.0
+"""how long a candidate waits for applications' inferences"""
+_IN_USE_SECONDS = 60.0
+"""since an application's last inference: there may be another one soon"""
 STRIKES = 3
 _PATIENCE_SECONDS, _AGAIN_SECONDS = 20.0, 0.02
 """how long an application's inference waits for a process, and how often it looks"""
 _FORGET_STRIKES_SECONDS = 600.0
 _LOOK_SECONDS = 0.5
 """how often a process without self-tests is looked after"""
+
+
+@dataclass
+class _Trial:
+    """A candidate that answers applications for a while. ``failure``: why it may not go on; empty: it may."""
+
+    assignment: Assignment
+    child: Child
+    answered: int = 0
+    failure: str = ""
 
 
 class Traffic:
@@ -48,6 +65,8 @@ class Traffic:
         self._child: Child | None = None
         self._loaded = False
         self._paused = False
+        self._trial: _Trial | None = None
+        self._asked_at = -math.inf
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._strikes, self._last_strike = 0, 0.0
@@ -101,33 +120,49 @@ class Traffic:
         self._reports.remember_peak(self._subject(assignment), peak_memory_bytes)
 
     async def try_out(self, assignment: Assignment, child: Child) -> None:
-        """Give a loaded candidate the traffic for a few inferences. Raises Refused at a wrong answer, ChildFailed."""
-        async with self._turn:
-            await child.ask("settle", RUN_SECONDS)
+        """Give a loaded candidate the traffic for a few inferences, applications' too; what it fails at what serves answers
+        instead. Raises Refused at a wrong answer or a failed one, ChildFailed."""
+        await child.ask("settle", RUN_SECONDS)
+        self._trial = trial = _Trial(assignment, child)
+        try:
             for index in range(TRIAL_INFERENCES):
-                mismatch = await self._sample(assignment, child, index)
+                async with self._turn:
+                    mismatch = await self._sample(assignment, child, index)
                 if mismatch:
                     raise Refused(f"a wrong answer in the trial: {mismatch}")
+            await self._watch(trial)
+        finally:
+            self._trial = None
+
+    async def _watch(self, trial: _Trial) -> None:
+        """Wait for applications' inferences, if there are any. Raises Refused when one failed."""
+        deadline = time.monotonic() + TRIAL_SECONDS
+        while not trial.failure and trial.answered < TRIAL_INFERENCES and time.monotonic() < deadline:
+            if time.monotonic() - self._asked_at > _IN_USE_SECONDS:
+                break
+            await asyncio.sleep(_AGAIN_SECONDS)
+        if trial.failure:
+            raise Refused(f"it failed at an application's inference in the trial: {trial.failure}")
 
     async def predict(self, arrays: Sequence[framing.Array]) -> tuple[Assignment, framing.Frame]:
         """An application's inference, counted and billed, and by which assignment. One whose process is replaced or dies under it
         is made again by the next, once: an input must not kill one process after the other, nor have a good version blamed for
         it. Raises InvalidInput for inputs that the model does not take or dies of, Unavailable where no model serves."""
-        deadline, deaths = time.monotonic() + _PATIENCE_SECONDS, 0
-        while self._assignment is not None and (left := deadline - time.monotonic()) > 0:
+        self._asked_at = time.monotonic()
+        deadline, deaths = self._asked_at + _PATIENCE_SECONDS, 0
+        while (self._assignment or self._trial) is not None and (left := deadline - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left):
                     await self._turn.acquire()
             except TimeoutError:
                 break
             try:
-                assignment, child = self._assignment, self._child
-                answer = await self._inferred(assignment, child, arrays)
+                assignment, answer = await self._answered(arrays)
             except ChildFailed as error:
                 deaths += 1
                 if not error.died or deaths > 1:
                     raise InvalidInput(f"inputs: {error.message}") from None
-                answer = None
+                assignment, answer = None, None
             finally:
                 self._turn.release()
             if assignment is not None and answer is not None:
@@ -138,17 +173,33 @@ class Traffic:
             await asyncio.sleep(_AGAIN_SECONDS)
         raise Unavailable("no model serves now; try again soon")
 
+    async def _answered(self, arrays: Sequence[framing.Array]) -> tuple[Assignment | None, framing.Frame | None]:
+        """By a candidate in its trial; by what serves where there is none, or where it failed. Raises ChildFailed."""
+        trial = self._trial
+        if trial is None or trial.failure:
+            return self._assignment, await self._inferred(self._assignment, self._child, arrays)
+        try:
+            answer = await _asked(trial.child, arrays)
+        except ChildFailed as error:
+            if error.died:
+                trial.failure = str(error)
+                self._reports.count(self._subject(trial.assignment), None)
+                raise
+            served = await self._inferred(self._assignment, self._child, arrays)
+            if served is not None:
+                trial.failure = str(error)  # what serves can do it: it is not the input's fault
+            return self._assignment, served
+        trial.answered += 1
+        return trial.assignment, answer
+
     async def _inferred(
         self, assignment: Assignment | None, child: Child | None, arrays: Sequence[framing.Array]
     ) -> framing.Frame | None:
         """The answer; None where there is no process yet, or it was replaced. Raises ChildFailed."""
         if assignment is None or child is None or not self._loaded:
             return None
-        # Shielded: an application that hangs up must not end the process that serves the others.
-        asked = asyncio.ensure_future(child.ask("infer", RUN_SECONDS, arrays))
-        asked.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.shield(asked)
+            return await _asked(child, arrays)
         except ChildFailed as error:
             if error.died and self._child is not child:
                 return None
@@ -253,3 +304,10 @@ class Traffic:
         if self._strikes % STRIKES == 0:
             self.exhausted(assignment, f"{error}, {self._strikes} times")
         await self._pause(self._backoff.next())
+
+
+async def _asked(child: Child, arrays: Sequence[framing.Array]) -> framing.Frame:
+    """An application's inference. An application that hangs up must not end the process that serves the others: shielded."""
+    asked = asyncio.ensure_future(child.ask("infer", RUN_SECONDS, arrays))
+    asked.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(asked)
