@@ -89,7 +89,7 @@ def _pair_lines(pair: PlannedPair, *, wide: bool) -> list[str]:
 
     head = f"{pair.model} for {pair.profile}" + (f" (deployment {pair.deployment})" if pair.deployment else "")
     state = (
-        "done already: nothing would be computed"
+        f"done already{f' ({pair.artifact})' if pair.artifact else ''}: nothing would be computed"
         if pair.cached
         else f"{sum(not item.refused for item in pair.candidates)} to try"
     )

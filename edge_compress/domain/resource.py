@@ -130,6 +130,8 @@ class PlannedPair:
     """the same to a device that runs ``previous``; None: nothing was made, or nothing was delivered before"""
     previous: str = ""
     """name of the artifact that most of the devices run, or ran when the job was made; empty: none"""
+    artifact: str = ""
+    """name of what was made; empty: nothing yet"""
     held: int = 0
     """of the devices, those that the policy keeps waiting: their metered links carry differences, which would be too large"""
     fresh_update_bytes: int | None = None

@@ -104,6 +104,7 @@ class Planner:
             away=sum(not device.status.get("connected", False) for device in selected),
             unfit=len(selected) if hopeless else 0,
             held=held,
+            artifact=str(job.status.get("artifact", "")) if job and done else "",
             metered_bytes=to_send if link.metered else 0,
             expected_seconds=_expected_seconds(pair, to_send, len(selected)),
             now_p95_seconds=_median(device.status.get("p95_seconds") for device in selected),

@@ -120,7 +120,7 @@ class PlannedChange(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., outcome: _Optional[_Union[_common_pb2.ApplyOutcome, str]] = ...) -> None: ...
 
 class PlannedPair(_message.Message):
-    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job", "away", "unfit", "metered_bytes", "expected_seconds", "now_p95_seconds", "now_joules", "download_bytes", "update_bytes", "previous", "fresh_update_bytes", "held")
+    __slots__ = ("model", "profile", "deployment", "devices", "candidates", "bytes_to_send", "cached", "job", "away", "unfit", "metered_bytes", "expected_seconds", "now_p95_seconds", "now_joules", "download_bytes", "update_bytes", "previous", "fresh_update_bytes", "held", "artifact")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +140,7 @@ class PlannedPair(_message.Message):
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     FRESH_UPDATE_BYTES_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     deployment: str
@@ -159,7 +160,8 @@ class PlannedPair(_message.Message):
     previous: str
     fresh_update_bytes: int
     held: int
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ..., away: _Optional[int] = ..., unfit: _Optional[int] = ..., metered_bytes: _Optional[int] = ..., expected_seconds: _Optional[float] = ..., now_p95_seconds: _Optional[float] = ..., now_joules: _Optional[float] = ..., download_bytes: _Optional[int] = ..., update_bytes: _Optional[int] = ..., previous: _Optional[str] = ..., fresh_update_bytes: _Optional[int] = ..., held: _Optional[int] = ...) -> None: ...
+    artifact: str
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., deployment: _Optional[str] = ..., devices: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[PlannedCandidate, _Mapping]]] = ..., bytes_to_send: _Optional[int] = ..., cached: _Optional[bool] = ..., job: _Optional[str] = ..., away: _Optional[int] = ..., unfit: _Optional[int] = ..., metered_bytes: _Optional[int] = ..., expected_seconds: _Optional[float] = ..., now_p95_seconds: _Optional[float] = ..., now_joules: _Optional[float] = ..., download_bytes: _Optional[int] = ..., update_bytes: _Optional[int] = ..., previous: _Optional[str] = ..., fresh_update_bytes: _Optional[int] = ..., held: _Optional[int] = ..., artifact: _Optional[str] = ...) -> None: ...
 
 class PlannedCandidate(_message.Message):
     __slots__ = ("steps", "refused", "size_bytes", "download_bytes", "latency_seconds", "memory_bytes", "energy_joules")

@@ -108,6 +108,29 @@ def test_what_exists_is_not_computed_and_goes_only_to_those_without_it(planner, 
     device(store, "needs-it", "cam")
     (pair,) = planner.preview([resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]})], {}).pairs
     assert (pair.devices, pair.cached, pair.bytes_to_send) == (2, True, result.artifact.download_bytes)
+    assert pair.artifact == result.artifact.name
+
+
+def test_devices_on_metered_links_wait_for_differences_that_are_worth_it(planner, store, engine, put, model):
+    put("DeviceProfile", "cam", link={"metered": True, "bandwidth": "1Mbit", "update_rate": "100kbit"})
+    before = made_for(store, engine, b"before" * 100)
+    put("Model", "vision", source="m.onnx", files=[{"path": "m.onnx", "sha256": store.blobs.put_bytes(b"model 2")}])
+    now = made_for(store, engine, b"now" * 100)
+    device(store, "new", "cam")
+    device(store, "runs", "cam", artifact=before.name, version=before.version)
+    device(store, "odd", "cam", version="deadbeef0000")
+
+    def planned(**rollout):
+        wanted = resource("Deployment", "d", model="vision", selector={"profiles": ["cam"]}, rollout=rollout)
+        (pair,) = planner.preview([wanted], {}).pairs
+        return pair
+
+    by_default = planned()
+    assert (by_default.held, by_default.metered_bytes) == (1, now.download_bytes + 7), "what the server lacks has no differences"
+    assert by_default.expected_seconds > 8 * now.download_bytes / 100e3 / 3
+    assert planned(metered="wait").held == 3
+    whole = planned(metered="whole")
+    assert (whole.held, whole.metered_bytes) == (0, 2 * now.download_bytes + 7)
 
 
 def made_for(store, engine, data, previous=""):
