@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 from edge_compress.delivery.assignments import must_be_sent, standing
 from edge_compress.delivery.devices import Device, DeviceBook
@@ -166,7 +166,8 @@ class Fleet:
         What a device is offered is durable before it is sent. Calling this again with the same changes nothing.
         """
         new = [name for name, assignment in wanted.items() if self._is_new(name, assignment)]
-        await asyncio.gather(*(self._note(name, offered=wanted[name].id, news_at=self._clock()) for name in new))
+        now = self._clock()
+        await self._book.change_many({name: partial(replace, offered=wanted[name].id, news_at=now) for name in new})
         unknown = [name for name, assignment in wanted.items() if self._runs_unknown(name, assignment)]
         await asyncio.gather(*(self._recognise(name) for name in unknown))
         self._desired = dict(wanted)
@@ -177,7 +178,7 @@ class Fleet:
     async def note_drift(self, devices: Iterable[Device]) -> None:
         """Write down in what devices contradict their profiles, where that is news."""
         news = [(device.name, device.status.drift, device.status.made_for) for device in devices if self._has_drifted(device)]
-        await asyncio.gather(*(self._note(name, drift=drift, made_for=made_for) for name, drift, made_for in news))
+        await self._book.change_many({name: partial(replace, drift=drift, made_for=made_for) for name, drift, made_for in news})
 
     async def forget(self, name: str) -> None:
         """Remove a device that is not connected. Raises NotFound, InUse. What it counted stays in the metrics' sums."""
@@ -194,12 +195,6 @@ class Fleet:
     def _has_drifted(self, device: Device) -> bool:
         known = self._book.get(device.name)
         return known is not None and (known.status.drift, known.status.made_for) != (device.status.drift, device.status.made_for)
-
-    async def _note(self, name: str, **changes: Any) -> None:
-        try:
-            await self._book.change(name, lambda status: replace(status, **changes))
-        except NotFound:
-            _log.debug("device %s was forgotten before it could be noted", name)
 
     def _runs_unknown(self, name: str, assignment: Assignment) -> bool:
         """Whether the device runs what it should, and did so before this server knew the artifact."""

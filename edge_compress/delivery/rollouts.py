@@ -88,6 +88,7 @@ def members_of(
     that says why it waits is not silent as long as it is there.
     """
     offers = _offers(rollout.spec, rollout.record.name, world)
+    links: dict[tuple[str, str, bool], Assignment | None] = {}  # one object for all devices alike
     found = {}
     for device in devices:
         offer = offers.get(device.made_for)
@@ -96,8 +97,11 @@ def members_of(
         status, state, live = device.status, standing(device.status, offer), reach.live(device.name)
         if state is None and not live:
             continue
-        link = world.profiles[device.made_for][1].spec.link
-        allowed = over_link(offer, status, world.artifacts.get(status.artifact), link, reach.policy, reach.sizes)
+        alike = device.made_for, status.artifact, bool(status.version)
+        if alike not in links:
+            link = world.profiles[device.made_for][1].spec.link
+            links[alike] = over_link(offer, status, world.artifacts.get(status.artifact), link, reach.policy, reach.sizes)
+        allowed = links[alike]
         heard = now if status.waits and live else max(reach.since, status.news_at)
         member = Member(
             device.name,

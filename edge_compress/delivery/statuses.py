@@ -7,7 +7,7 @@ What a status should be, and that changes of one device follow each other, is le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from edge_compress.domain.fleet import DeviceStatus
 from edge_compress.domain.schema import encode
@@ -35,6 +35,14 @@ class StatusWriter:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
         await written
+
+    async def write_many(self, statuses: Mapping[str, DeviceStatus]) -> AsyncIterator[frozenset[str]]:
+        """The same for many devices, some at a time: yields the names of those that have become durable; devices that are not
+        there are left out. What the store raises comes through; then nothing of the rest is durable."""
+        names = list(statuses)
+        for start in range(0, len(names), _LARGEST_BATCH):
+            batch = {name: statuses[name] for name in names[start : start + _LARGEST_BATCH]}
+            yield frozenset(batch) - await asyncio.to_thread(self._store_all, batch)
 
     async def _write_all(self) -> None:
         while self._waiting:

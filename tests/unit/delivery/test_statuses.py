@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edge_compress.delivery.devices import DeviceBook
 from edge_compress.delivery.statuses import StatusWriter
 from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
 from edge_compress.domain.schema import encode
@@ -83,3 +84,22 @@ async def test_whoever_gave_up_waiting_does_not_disturb(store: SqliteStore, name
     waiting[0].cancel()
     await asyncio.gather(*waiting[1:])
     assert stored(store, names[-1])["boot_id"] == "x"
+
+
+async def test_many_devices_change_together_each_in_its_turn(store: SqliteStore) -> None:
+    """One of them is being changed at that moment, one is forgotten: the others change all the same."""
+    book = DeviceBook(store)
+    for name in ("a", "b", "c"):
+        await book.join(name, DeviceSpec("cam"), lambda status: status)
+    store.delete("Device", "c")
+    first = asyncio.create_task(book.change("b", lambda status: replace(status, message="first")))
+    await asyncio.sleep(0)
+    changes = {name: lambda status: replace(status, offered="x.1", message=status.message + "!") for name in ("a", "b", "c", "d")}
+    await book.change_many(changes)
+    await first
+    said = {name: (device.status.offered, device.status.message) for name in "abc" if (device := book.get(name))}
+    assert said == {"a": ("x.1", "!"), "b": ("x.1", "first!"), "c": ("", "")}
+    again = DeviceBook(store)
+    again.load()
+    remembered = {device.name: device.status for device in book.all() if device.name != "c"}
+    assert {device.name: device.status for device in again.all()} == remembered
