@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from edge_compress.agent.machine import Assignment, Position
 from edge_compress.agent.report import BOUNDS, Subject, Totals
@@ -26,7 +26,7 @@ def hello(position: Position, texts: Mapping[str, str], labels: Mapping[str, str
         runtime_version=texts["runtime_version"],
         machine=texts["machine"],
         labels=dict(labels),
-        facts=agents_pb2.DeviceFacts(**vars(has)),
+        facts=agents_pb2.DeviceFacts(**asdict(has)),
         current_sha256=position.serving.sha256 if position.serving else "",
         assignment=position.assignment.id if position.assignment else "",
         state=position.state.value,

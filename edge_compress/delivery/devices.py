@@ -21,7 +21,7 @@ from edge_compress.store.interface import Record, ResourceStore
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Device:
     """A device as it last became durable."""
 

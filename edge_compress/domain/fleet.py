@@ -51,7 +51,7 @@ def check_move(old: DeviceState, new: DeviceState) -> None:
         raise Conflict(f"a device that is {old} cannot become {new}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceFacts:
     """What a device says it has; 0, None and empty: it does not say. Bytes throughout."""
 
@@ -62,7 +62,7 @@ class DeviceFacts:
     runtimes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceSpec:
     """What a device says it is when it joins."""
 
@@ -75,7 +75,7 @@ class DeviceSpec:
     facts: DeviceFacts = DeviceFacts()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceStatus:
     """What the server knows of a device. ``artifact`` and ``version`` are what it really runs (reported, not desired)."""
 

@@ -41,7 +41,7 @@ _WORD = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,127}$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Hello:
     """Begins a session. ``assignment``, ``state`` and ``current_sha256`` are what the agent's journal says; empty: none yet."""
 

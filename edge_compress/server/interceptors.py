@@ -28,9 +28,9 @@ DEFAULT_SECONDS = 60.0
 _SECONDS = {"ApplyModel": 900.0, "Plan": 300.0, "UploadBlob": 6 * 3600.0, "DownloadBlob": 6 * 3600.0}
 """deadlines of calls whose client set none, in seconds; streams that are not named here are followed for as long as they last"""
 _QUIET = {"Check"}
+"""calls that probes make every few seconds: logged only when somebody asks for debug output"""
 _LOUD = {"DATA_LOSS"}
 """what somebody has to look after"""
-"""calls that probes make every few seconds: logged only when somebody asks for debug output"""
 
 
 @dataclass(eq=False)

@@ -46,7 +46,7 @@ async def next_of(session: Session) -> Assignment | Acknowledged:
 
 
 def silent(session: Session) -> bool:
-    return not session._waiting.is_set()
+    return not session._something
 
 
 @pytest.fixture
