@@ -6,6 +6,7 @@ Reading the device is left to ``surroundings``, what a refusal leads to to ``ins
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from edge_compress.agent.slots import Slots, digest
 from edge_compress.agent.surroundings import RUNTIMES, Surroundings
 from edge_compress.domain.window import Window, is_open
 from edge_compress.errors import StorageFull
+
+log = logging.getLogger("edge_compress.agent")
 
 _SPARE_BYTES = 1 << 20
 """of disk, kept free for the journal and the manifest"""
@@ -107,6 +110,7 @@ class Preflight:
             files = ((self.slots.model(serving), serving.sha256), (self.slots.golden(serving), serving.golden_sha256))
             if self.slots.staged(serving) and all(digest(path) == sha256 for path, sha256 in files):
                 return serving.sha256
+        log.warning("%s is not the file that it was taken for: all of it is fetched", serving.artifact or serving.sha256[:12])
         return ""
 
 
