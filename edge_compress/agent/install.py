@@ -132,6 +132,7 @@ class Install:
         if self.position.state is DeviceState.ROLLING_BACK:
             await self._finish_roll_back()
         self._drop_candidate()
+        self._traffic.resume()  # what serves may have been stopped for the candidate
         await self._record_surely(self.position.assigned(assignment))
         await self._advance()
 
@@ -212,13 +213,11 @@ class Install:
         """``base``: whose files differences may go to. Golden vectors have the same inputs from one version to the next."""
         if self._slots.staged(assignment):
             return
+        if assignment.differences_only and base is None:
+            raise Refused(_NO_MORE)
         slots, rate = self._slots, assignment.bytes_per_second
         old = None if base is None else Base(base.sha256, slots.model(base))
-        told = (
-            None
-            if base is None or base.golden_sha256 == assignment.golden_sha256
-            else Base(base.golden_sha256, slots.golden(base))
-        )
+        told = None if base is None else Base(base.golden_sha256, slots.golden(base))
         whole = not assignment.differences_only
         golden = slots.partial(assignment.golden_sha256)
         try:
@@ -246,7 +245,7 @@ class Install:
         try:
             await asyncio.to_thread(self._slots.verify, assignment)
         except Corrupt as error:
-            if not (self.position.base and self._based):
+            if not self._based or self.position.serving is None:
                 raise
             self._count_wrong(1)
             if assignment.differences_only:

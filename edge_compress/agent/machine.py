@@ -138,8 +138,8 @@ class Position:
         """The position after a failure. A committed assignment gives way to what served before it."""
         why = "; ".join((*self.refusals, why))
         if self.state is DeviceState.COMMITTED:
-            return self.moved(DeviceState.ROLLING_BACK, message=why, serving=self.previous, previous=None)
-        return self.moved(DeviceState.ROLLING_BACK, message=why)
+            return self.moved(DeviceState.ROLLING_BACK, message=why, waits=False, serving=self.previous, previous=None)
+        return self.moved(DeviceState.ROLLING_BACK, message=why, waits=False)
 
     @property
     def settled(self) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_compress.domain.fleet import DeviceFacts
@@ -17,6 +17,9 @@ from edge_compress.domain.fleet import DeviceFacts
 RUNTIMES = ("onnxruntime",)
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "asimddp"})
 """what Linux calls 8-bit dot products on x86 and ARM"""
+
+
+_MAINS = ("Mains", "USB", "Wireless")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Surroundings:
 
     def battery(self) -> Battery | None:
         """None for a device without one."""
-        found = list(self._batteries())
-        return min(found, key=lambda one: one.share, default=None)
+        found = min(self._batteries(), key=lambda one: one.share, default=None)
+        return found if found is None or not self._has_mains() else replace(found, charging=True)
 
     def minute_of_day(self) -> int:
         """0 to 1439, in the device's own time zone."""
@@ -71,6 +74,10 @@ class Surroundings:
             for group in (folder, *(parent for parent in folder.parents if parent == top or top in parent.parents)):
                 if (limit := _number(group / "memory.max")) is not None:
                     yield limit, (_number(group / "memory.current") or 0) - _droppable(group)
+
+    def _has_mains(self) -> bool:
+        folders = self._root.glob("sys/class/power_supply/*")
+        return any(_text(folder / "type").strip() in _MAINS and _text(folder / "online").strip() == "1" for folder in folders)
 
     def _batteries(self) -> Iterator[Battery]:
         for folder in sorted(self._root.glob("sys/class/power_supply/*")):

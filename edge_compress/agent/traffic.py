@@ -143,6 +143,7 @@ class Traffic:
             await asyncio.sleep(_AGAIN_SECONDS)
         if trial.failure:
             raise Refused(f"it failed at an application's inference in the trial: {trial.failure}")
+        trial.child.check_alive()
 
     async def predict(self, arrays: Sequence[framing.Array]) -> tuple[Assignment, framing.Frame]:
         """An application's inference, counted and billed, and by which assignment. One whose process is replaced or dies under it

@@ -77,6 +77,8 @@ class Transfer:
         backoff, wrong = Backoff(self._chance), 0
         with Partial(path, sha256, size) as partial, _reader(base) as read:
             partial.based = base is not None and partial.held > 0  # whoever began it may have had some
+            if read is None and not whole and partial.held < size:
+                raise Unlike(f"{partial.name}: there is no file here that differences could go to")
             while partial.held < size:
                 channel, before = await self._channel(), partial.held
                 try:

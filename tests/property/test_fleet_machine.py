@@ -40,7 +40,7 @@ from edge_compress.delivery.running import SETTLED, Running, joined, moved
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World
 from edge_compress.domain.artifact import Artifact, GoldenVectors
 from edge_compress.domain.command import Command, commanded
-from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
+from edge_compress.domain.fleet import DeviceSpec, DeviceState, DeviceStatus
 from edge_compress.domain.resource import ResourceStatus
 from edge_compress.domain.rollout import RolloutState, RolloutStatus
 from edge_compress.domain.session import Assignment, Hello, Move
@@ -114,6 +114,7 @@ class Process:
 
     async def loaded(self) -> None:
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
         if self.version.fails("load", self.device.name):
             raise ChildFailed("the model process was killed by SIGSEGV during load", died=True)
 
@@ -130,7 +131,7 @@ class Serving:
     def serve(self, assignment: agent.Assignment | None, child: Process | None = None) -> None:
         if assignment is not None:
             self.device.must_be_verified(assignment, "traffic")
-        self.assignment = assignment
+        self.assignment, self.paused = assignment, False
 
     async def try_out(self, assignment: agent.Assignment, child: Process) -> None:
         self.device.must_be_verified(assignment, "a trial")
@@ -146,6 +147,13 @@ class Serving:
 
     def remember_peak(self, assignment: agent.Assignment, peak: int) -> None:
         """Nobody asks."""
+
+
+class Tight(Surroundings):
+    """Memory never holds two model processes."""
+
+    def free_memory(self) -> int:
+        return 1
 
 
 @dataclass
@@ -176,7 +184,7 @@ class Played:
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(lambda loop, context: None)  # a device that was killed says nothing
         transfer: Any = Fetching(self)
-        preflight = Preflight(self.slots, Surroundings(self.folder / "no-such-place"))
+        preflight = Preflight(self.slots, Tight(self.folder / "no-such-place"), serving=lambda: 1 << 40)
         self.install = install.Install(preflight, self.journal, transfer, self.traffic, self.heard.append)
         self.task = self.loop.create_task(self.install.run())
 
@@ -303,10 +311,11 @@ class FleetMachine(RuleBasedStateMachine):
         """A pass of the server; what it offers reaches those that are there."""
         stored = [Device(name, DeviceSpec("cam"), status) for name, status in self.statuses.items()]
         live = lambda name: self.devices[name].linked  # noqa: E731
-        members = members_of(self.rollout, self.world(), stored, Reach(live, policy=self.policy), self.now)
+        reach = Reach(live, policy=self.policy)
+        members = members_of(self.rollout, self.world(), stored, reach, self.now)
         step = next_step(self.deployment(), self.rollout, members, self.now, len(stored) - len(members))
         self.keep(self.rollout, step.status)
-        wanted = {**step.assignments, **going_back(self.rollout, self.world(), stored)}
+        wanted = {**step.assignments, **going_back(self.rollout, self.world(), stored, reach)}
         for name, assignment in wanted.items():
             self.offers(name, assignment)
 
@@ -323,7 +332,7 @@ class FleetMachine(RuleBasedStateMachine):
             and must_be_sent(self.statuses[name], serving.sha256 if serving else "", assignment)
         ):
             device.told = assignment.id
-            device.install.assign(self.for_the_agent(assignment))
+            device.install.assign(_assigned(assignment.id, self.versions[assignment.artifact.sha256]))
 
     def counts(self, name: str) -> None:
         """No more devices begin with a version than the step allows."""
@@ -335,11 +344,6 @@ class FleetMachine(RuleBasedStateMachine):
     def offer(self) -> Assignment:
         artifact = self.world().artifacts[self.rollout.spec.artifacts["cam"]]
         return Assignment(f"{self.rollout.record.name}.x", "vision", self.rollout.record.name, artifact)
-
-    def for_the_agent(self, offer: Assignment) -> agent.Assignment:
-        made, golden = offer.artifact, offer.artifact.golden
-        files = (made.sha256, made.bytes, golden.sha256, golden.bytes, 1)
-        return agent.Assignment(offer.id, made.name, "vision", *files, version=made.version)
 
     def hears(self, device: Played) -> None:
         """What a device said while it had a link."""
@@ -439,6 +443,8 @@ class FleetMachine(RuleBasedStateMachine):
     def current_is_whole(self) -> None:
         for device in self.devices.values():
             assert not device.wrong
+            fetching = device.journal.position.state in (DeviceState.PREFLIGHT, DeviceState.FETCHING, DeviceState.IDLE)
+            assert not (fetching and device.traffic.paused), "nobody serves while nothing is being tried"
             link = device.folder / "current"
             if link.is_symlink():
                 (model,) = [path for path in link.resolve().iterdir() if path.name == "model.onnx"]
@@ -488,3 +494,31 @@ class FleetMachine(RuleBasedStateMachine):
 
 TestFleetMachine = FleetMachine.TestCase
 TestFleetMachine.settings = settings(max_examples=100, stateful_step_count=30, deadline=None, derandomize=True)
+
+
+def test_what_serves_goes_on_when_a_newer_version_takes_the_place_of_one_that_was_tried_alone(tmp_path: Path) -> None:
+    made = {sha(version.data): version for version in (Version(b"first", ""), Version(b"second", ""), Version(b"third", ""))}
+    device = Played("cam-0", tmp_path, made)
+    device.start()
+    device.linked = True
+    first, second, third = (_assigned(f"a.{number}", version) for number, version in enumerate(made.values()))
+    try:
+        device.install.assign(first)
+        device.steps(60)
+        assert device.journal.position.state is DeviceState.COMMITTED
+        device.install.assign(second)
+        while not device.traffic.paused:
+            device.steps(1)
+        assert device.journal.position.state is DeviceState.PROBING
+        device.linked = False  # the next one is not here soon
+        device.install.assign(third)
+        device.steps(60)
+        assert (device.journal.position.state, device.traffic.paused) == (DeviceState.FETCHING, False)
+    finally:
+        device.stop()
+
+
+def _assigned(name: str, version: Version) -> agent.Assignment:
+    made, golden = version.artifact, version.artifact.golden
+    files = (made.sha256, made.bytes, golden.sha256, golden.bytes, 1)
+    return agent.Assignment(name, made.name, "vision", *files, version=made.version)

@@ -53,6 +53,7 @@ def test_the_emptiest_battery_counts_and_a_mouses_does_not(tmp_path: Path) -> No
         tmp_path,
         {
             f"{supply}/AC/type": "Mains\n",
+            f"{supply}/AC/online": "0\n",
             f"{supply}/BAT0/type": "Battery\n",
             f"{supply}/BAT0/capacity": "80\n",
             f"{supply}/BAT0/status": "Discharging\n",
@@ -65,6 +66,10 @@ def test_the_emptiest_battery_counts_and_a_mouses_does_not(tmp_path: Path) -> No
         },
     )
     assert around.battery() == Battery(0.15, charging=True)
+    write(tmp_path, {f"{supply}/BAT1/status": "Unknown\n"})
+    assert around.battery() == Battery(0.15, charging=False)
+    write(tmp_path, {f"{supply}/AC/online": "1\n"})
+    assert around.battery() == Battery(0.15, charging=True), "on mains, whatever the gauge knows"
 
 
 @pytest.mark.parametrize(

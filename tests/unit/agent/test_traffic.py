@@ -39,6 +39,10 @@ class Process:
             raise self.failing
         return Frame(COST)
 
+    def check_alive(self) -> None:
+        if self.killed:
+            raise ChildFailed("the model process was killed", died=True)
+
     def kill(self) -> None:
         self.killed = True
 
@@ -116,3 +120,10 @@ async def test_without_applications_golden_inputs_are_enough(traffic: Traffic) -
     candidate = Process()
     await traffic.try_out(NEW, candidate)  # type: ignore[arg-type]
     assert candidate.asked == 0
+
+
+async def test_one_that_dies_while_nobody_asks_is_no_success(traffic: Traffic) -> None:
+    candidate = Process()
+    candidate.kill()
+    with pytest.raises(ChildFailed, match="was killed"):
+        await traffic.try_out(NEW, candidate)  # type: ignore[arg-type]
