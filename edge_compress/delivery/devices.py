@@ -75,8 +75,8 @@ class DeviceBook:
         """Change many statuses, for far less than one by one; devices that are not there are left out. What the store raises
         comes through."""
         free = {name: change for name, change in changes.items() if name in self._devices and not self._turns[name].locked()}
-        busy = [self.change(name, change) for name, change in changes.items() if name in self._devices and name not in free]
         await asyncio.shield(self._change_together(free))
+        busy = [self.change(name, change) for name, change in changes.items() if name in self._devices and name not in free]
         for ended in await asyncio.gather(*busy, return_exceptions=True):
             if isinstance(ended, BaseException) and not isinstance(ended, NotFound):
                 raise ended

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from edge_compress.delivery.devices import Device
@@ -20,6 +20,8 @@ from edge_compress.domain.spec import STANDS_IN_FOR, DeviceProfileSpec
 
 _NOTHING_SAID = DeviceFacts()
 _NAME_LENGTH = 48
+MOST_FOR_ONE = 16
+"""profiles that stand in for one; further devices get what is made for the one that they name"""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Drift:
     stale: frozenset[str]
 
 
-def drift_of(world: World, devices: Iterable[Device]) -> Drift:
-    """What follows from what the devices say they have."""
+def drift_of(world: World, devices: Iterable[Device], runtimes: Collection[str]) -> Drift:
+    """What follows from what the devices say they have. ``runtimes``: those that something can be compressed for here."""
     needed: dict[str, tuple[str, DeviceProfileSpec]] = {}
     known: dict[tuple[str, DeviceFacts], tuple[tuple[str, ...], str]] = {}
     found = []
@@ -43,7 +45,7 @@ def drift_of(world: World, devices: Iterable[Device]) -> Drift:
         if facts != _NOTHING_SAID and profile in world.profiles:
             key = (profile, facts)
             if key not in known:
-                known[key] = _judged(world, *key, needed)
+                known[key] = _judged(world, *key, needed, runtimes)
             judged = known[key]
         if (device.status.drift, device.status.made_for) != judged:
             device = replace(device, status=replace(device.status, drift=judged[0], made_for=judged[1]))
@@ -53,15 +55,23 @@ def drift_of(world: World, devices: Iterable[Device]) -> Drift:
 
 
 def _judged(
-    world: World, profile: str, facts: DeviceFacts, needed: dict[str, tuple[str, DeviceProfileSpec]]
+    world: World,
+    profile: str,
+    facts: DeviceFacts,
+    needed: dict[str, tuple[str, DeviceProfileSpec]],
+    runtimes: Collection[str],
 ) -> tuple[tuple[str, ...], str]:
-    """(what a device with these facts contradicts, the profile that is true of it); both empty where it contradicts nothing."""
+    """(what a device with these facts contradicts, the profile that is true of it); both empty where it contradicts nothing. No
+    profile where nothing could be made for it, and once there are too many: devices are not trusted to have all made anew."""
     declared = world.profiles[profile][1].spec
     found = contradictions(declared, facts)
     if not found:
         return (), ""
-    true = as_it_is(declared, found)
+    words, true = tuple(item.words for item in found), as_it_is(declared, found)
     digest = hashlib.sha256(json.dumps(encode(true), sort_keys=True).encode()).hexdigest()[:8]
     name = f"{profile[:_NAME_LENGTH].rstrip('-._')}-as-{digest}"
-    needed[name] = (profile, true)
-    return tuple(item.words for item in found), name
+    if name not in needed:
+        if true.runtime not in runtimes or sum(one == profile for one, _ in needed.values()) >= MOST_FOR_ONE:
+            return words, ""
+        needed[name] = (profile, true)
+    return words, name

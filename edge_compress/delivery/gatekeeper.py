@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from edge_compress.delivery.comparison import Comparison
 from edge_compress.delivery.devices import Device
@@ -18,6 +21,7 @@ from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import UsageKey, UsageTotals
 
 _log = logging.getLogger(__name__)
+_LONGEST_MESSAGE = 500
 MOST_CONTROLS = 200
 """devices of a profile that are listened to as its control group"""
 Members = Mapping[str, tuple[Member, Assignment]]
@@ -51,7 +55,7 @@ class Gatekeeper:
     def _judge(self, gate: Gate, canary: Window, control: Window) -> Finding:
         """What the metric says; one that is gone or breaks leaves the question open, which holds the rollout."""
         try:
-            return self._registry.gate_metric(gate.metric).judge(gate, canary, control)
+            return _checked(self._registry.gate_metric(gate.metric).judge(gate, canary, control))
         except InvalidSpec:
             return Finding(gate.metric, Verdict.INCONCLUSIVE, "no plugin offers this metric any more")
         except Exception as error:  # a plugin may raise anything
@@ -70,7 +74,8 @@ class Gatekeeper:
         for device in sorted(devices, key=lambda item: item.name):
             if device.name not in members:
                 continue
-            profile, version, canary = device.spec.profile, members[device.name][1].artifact.version, device.name in exposed
+            profile, canary, offer = device.spec.profile, device.name in exposed, members[device.name][1]
+            versions = {one.version for one in (offer.artifact, *offer.fallbacks)}
             group = device.made_for
             controls[group] += not canary
             if not canary and controls[group] > MOST_CONTROLS:
@@ -78,6 +83,15 @@ class Gatekeeper:
             rows = {
                 key: row
                 for key, row in self._rows(device.name).items()
-                if (key.profile, key.model) == (profile, model) and (key.version == version) == canary
+                if (key.profile, key.model) == (profile, model) and (key.version in versions) == canary
             }
             comparison.listen(rows, device.name, group, canary=canary)
+
+
+def _checked(found: Any) -> Finding:
+    """What a metric returned. Raises TypeError, ValueError for what is no finding."""
+    if not isinstance(found, Finding):
+        raise TypeError(f"it returned {type(found).__name__}, not a Finding")
+    if any(figure is not None and not math.isfinite(figure) for figure in (found.canary, found.control)):
+        raise ValueError("its figures are not finite")
+    return replace(found, verdict=Verdict(found.verdict), message=" ".join(str(found.message).split())[:_LONGEST_MESSAGE])

@@ -6,8 +6,10 @@ How large differences are is asked; it is found out by ``server.update_sizes``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from edge_compress.delivery.devices import Device
+from edge_compress.delivery.world import World
 from edge_compress.domain.artifact import Artifact
 from edge_compress.domain.fleet import DeviceStatus
 from edge_compress.domain.session import Assignment
@@ -24,6 +26,15 @@ def no_sizes(base: str, sha256: str) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class Passage:
+    """An offer on the terms of a device's link. ``open``: it may begin; else nothing may travel, not now or not ever under this
+    policy, but a device that is at it already goes on, on these terms."""
+
+    offer: Assignment
+    open: bool = True
+
+
 def over_link(
     offer: Assignment,
     status: DeviceStatus,
@@ -31,21 +42,37 @@ def over_link(
     link: Link,
     policy: RolloutPolicy,
     sizes: UpdateSizes = no_sizes,
-) -> Assignment | None:
-    """The offer as it may be made to a device that runs ``runs`` (None: nothing that the server knows); None: nothing may travel,
-    not now or not ever under this policy."""
+) -> Passage:
+    """How an offer may reach a device that runs ``runs``; None: nothing that the server knows."""
     if link.update_rate:
         offer = replace(offer, bytes_per_second=link.update_rate / 8)
     if not link.metered or policy.metered == "whole":
-        return offer
-    if policy.metered == "wait":
-        return None
+        return Passage(offer)
     if not status.version:
-        return offer  # a first version: there is nothing that differences could go to
-    if runs is None or not _is_small(runs, offer.artifact, sizes):
-        return None
-    others = tuple(one for one in offer.fallbacks if _is_small(runs, one, sizes))
-    return replace(offer, fallbacks=others, differences_only=True)
+        return Passage(offer, open=policy.metered != "wait")  # there is nothing that differences could go to
+    wanted = (offer.artifact, *offer.fallbacks)
+    known = [_update_bytes(runs, one, sizes) for one in wanted]  # all are asked for at once
+    small = [worth_sending(size, one.download_bytes) for size, one in zip(known, wanted, strict=True)]
+    others = tuple(one for one, fits in zip(offer.fallbacks, small[1:], strict=True) if fits)
+    told = replace(offer, fallbacks=others, differences_only=True)
+    return Passage(told, open=policy.metered != "wait" and small[0] and None not in known)
+
+
+class Links:
+    """The passages to the devices of one rollout: one object for all devices alike, of which there may be thousands."""
+
+    def __init__(self, world: World, policy: RolloutPolicy, sizes: UpdateSizes) -> None:
+        self._world, self._policy, self._sizes = world, policy, sizes
+        self._known: dict[tuple[str, str, bool], Passage] = {}
+
+    def over(self, offer: Assignment, device: Device) -> Passage:
+        """How ``offer``, the same for every device of a profile, may reach a device."""
+        status = device.status
+        alike = device.made_for, status.artifact, bool(status.version)
+        if alike not in self._known:
+            link, runs = self._world.profiles[device.made_for][1].spec.link, self._world.artifacts.get(status.artifact)
+            self._known[alike] = over_link(offer, status, runs, link, self._policy, self._sizes)
+        return self._known[alike]
 
 
 def worth_sending(size: int | None, whole: int) -> bool:
@@ -53,5 +80,7 @@ def worth_sending(size: int | None, whole: int) -> bool:
     return size is not None and size <= WORTH_IT * whole
 
 
-def _is_small(runs: Artifact, wanted: Artifact, sizes: UpdateSizes) -> bool:
-    return runs.sha256 == wanted.sha256 or worth_sending(sizes(runs.sha256, wanted.sha256), wanted.download_bytes)
+def _update_bytes(runs: Artifact | None, wanted: Artifact, sizes: UpdateSizes) -> int | None:
+    if runs is None:
+        return None
+    return 0 if runs.sha256 == wanted.sha256 else sizes(runs.sha256, wanted.sha256)

@@ -85,7 +85,7 @@ class Reconciler:
         sizes: UpdateSizes = no_sizes,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sizes = sizes
+        self._sizes, self._runtimes = sizes, frozenset(registry.targets)
         self._store, self._fleet, self._settings, self._clock = store, fleet, settings, clock
         self._keys, self._mover, self._gatekeeper = Keys(key), Mover(store, registry), Gatekeeper(fleet.usage_rows, registry)
         self._began = clock()
@@ -159,7 +159,7 @@ class Reconciler:
 
     def _with_drift(self, world: World) -> tuple[World, tuple[Device, ...]]:
         """The devices as they are, and the world with the profiles that are true of those that contradict theirs."""
-        drift = drift_of(world, self._fleet.devices())
+        drift = drift_of(world, self._fleet.devices(), self._runtimes)
         missing = {name: made for name, made in drift.needed.items() if name not in world.profiles}
         for name, (profile, spec) in missing.items():
             _log.warning("ProfileDrift: some devices contradict profile %s; what they get is made for %s", profile, name)
@@ -213,20 +213,22 @@ class Reconciler:
             if rollout is None:
                 given_up = rollout_of(deployment, world)
                 if given_up is not None:
-                    wanted.update(going_back(given_up, world, claimed.get(given_up.record.name, ())))
+                    reach = Reach(self._fleet.live, self._began, deployment.value.spec.rollout, self._sizes)
+                    wanted.update(going_back(given_up, world, claimed.get(given_up.record.name, ()), reach))
                 continue
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):
                 mine = claimed.get(deployment.rollout, ())
                 policy, now = deployment.value.spec.rollout, self._clock()
-                members = members_of(rollout, world, mine, Reach(self._fleet.live, self._began, policy, self._sizes), now)
+                reach = Reach(self._fleet.live, self._began, policy, self._sizes)
+                members = members_of(rollout, world, mine, reach, now)
                 gates = self._gatekeeper.findings(rollout, policy, members, mine)
                 away = len(mine) - len(members)
                 step = next_step(deployment, rollout, members, now, unreachable=away, gates=gates)
                 moved = self._mover.move(rollout, step.status)
                 statuses[deployment.rollout] = moved.status
                 wanted.update(step.assignments)
-                wanted.update(going_back(moved, world, mine))
+                wanted.update(going_back(moved, world, mine, reach))
         return wanted, statuses
 
     def _tell(self, deployment: StoredDeployment, said: Mapping[str, Progress]) -> None:

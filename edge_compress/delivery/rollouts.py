@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 from edge_compress.delivery.assignments import assignment_for, standing
 from edge_compress.delivery.devices import Device
-from edge_compress.delivery.links import UpdateSizes, no_sizes, over_link
+from edge_compress.delivery.links import Links, UpdateSizes, no_sizes
 from edge_compress.delivery.penalty import penalty_until
 from edge_compress.delivery.world import StoredDeployment, StoredRollout, World
+from edge_compress.domain.fleet import DeviceState, DeviceStatus
 from edge_compress.domain.gates import Finding
 from edge_compress.domain.rollout import Ladder, Member, RolloutSpec, RolloutState, RolloutStatus, check_move, decide
 from edge_compress.domain.session import Assignment
-from edge_compress.domain.spec import RolloutPolicy
+from edge_compress.domain.spec import Link, RolloutPolicy
 
 UID_LABEL = "deployment-uid"
 """tells a rollout of a deployment from one of another deployment that had the same name before"""
@@ -85,10 +86,9 @@ def members_of(
 
     A device that is away and was offered nothing is no member but unreachable: it holds no rollout up, and joins when it comes
     back. Silence counts from when the server began to listen: what a device had to say before that, nobody could hear; and one
-    that says why it waits is not silent as long as it is there.
+    that says why it waits is not silent as long as it is there, nor one that fetches over a slow link.
     """
-    offers = _offers(rollout.spec, rollout.record.name, world)
-    links: dict[tuple[str, str, bool], Assignment | None] = {}  # one object for all devices alike
+    offers, links = _offers(rollout.spec, rollout.record.name, world), Links(world, reach.policy, reach.sizes)
     found = {}
     for device in devices:
         offer = offers.get(device.made_for)
@@ -97,33 +97,48 @@ def members_of(
         status, state, live = device.status, standing(device.status, offer), reach.live(device.name)
         if state is None and not live:
             continue
-        alike = device.made_for, status.artifact, bool(status.version)
-        if alike not in links:
-            link = world.profiles[device.made_for][1].spec.link
-            links[alike] = over_link(offer, status, world.artifacts.get(status.artifact), link, reach.policy, reach.sizes)
-        allowed = links[alike]
-        heard = now if status.waits and live else max(reach.since, status.news_at)
+        passage = links.over(offer, device)
         member = Member(
             device.name,
             state,
-            heard,
+            _heard(status, state, reach, now, live=live),
             penalty_until(status),
             device.made_for,
             status.news_at,
-            metered=allowed is None and state is None,
+            metered=state is None and not passage.open,
             message=status.message,
+            fetching_seconds=_fetching_seconds(offer, world.profiles[device.made_for][1].spec.link),
         )
-        found[device.name] = (member, allowed or offer)
+        found[device.name] = (member, passage.offer)
     return found
 
 
-def going_back(rollout: StoredRollout, world: World, devices: Iterable[Device]) -> dict[str, Assignment]:
-    """What the devices of a rollout that was given up should run: the last good version for their profile, where there is one."""
+def _heard(status: DeviceStatus, state: DeviceState | None, reach: Reach, now: float, *, live: bool) -> float:
+    """When a device was heard of last, as far as its deadline goes: that begins when one that waits for its window goes away."""
+    waits = status.waits and state is DeviceState.PREFLIGHT
+    return now if waits and live else max(reach.since, status.news_at, status.last_seen if waits else 0.0)
+
+
+def _fetching_seconds(offer: Assignment, link: Link) -> float:
+    """What a link takes for the whole artifact, as slowly as it may be filled; 0: nobody says how fast it is."""
+    known = [rate for rate in (link.bandwidth, link.update_rate) if rate]
+    return 8 * max(one.download_bytes for one in (offer.artifact, *offer.fallbacks)) / min(known) if known else 0.0
+
+
+def going_back(rollout: StoredRollout, world: World, devices: Iterable[Device], reach: Reach) -> dict[str, Assignment]:
+    """What the devices of a rollout that was given up should run: the last good version for their profile, where there is one.
+    On a link that is closed to it only those are told that were offered what failed: they have the good one in their slots."""
     if rollout.status.state != RolloutState.ABORTED or not rollout.spec.base:
         return {}
     good = RolloutSpec(rollout.spec.deployment, rollout.spec.model, rollout.spec.base, ladders=_base_ladders(rollout.spec, world))
-    offers = _offers(good, rollout.spec.base_rollout, world)
-    return {device.name: offers[device.made_for] for device in devices if device.made_for in offers}
+    offers, failed = _offers(good, rollout.spec.base_rollout, world), _offers(rollout.spec, rollout.record.name, world)
+    links, found = Links(world, reach.policy, reach.sizes), {}
+    for device in devices:
+        if device.made_for in offers:
+            passage, bad = links.over(offers[device.made_for], device), failed.get(device.made_for)
+            if passage.open or (bad is not None and standing(device.status, bad) is not None):
+                found[device.name] = passage.offer
+    return found
 
 
 def claims(world: World, devices: Sequence[Device]) -> dict[str, list[Device]]:

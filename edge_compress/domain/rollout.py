@@ -125,6 +125,8 @@ class Member:
     """the policy keeps what it would be offered off its link"""
     message: str = ""
     """what it said last, for example why it rolled back"""
+    fetching_seconds: float = 0.0
+    """what its link takes for the download, added to its deadline until it has that"""
 
     def may_begin(self, now: float) -> bool:
         """Whether it may be offered something new."""
@@ -321,9 +323,13 @@ def _at_least(share: float, of: int) -> int:
     return max(1, math.ceil(share * of - 1e-9))
 
 
+_UNTIL_FETCHED = frozenset({DeviceState.IDLE, DeviceState.PREFLIGHT, DeviceState.FETCHING})
+
+
 def _timed_out(member: Member, policy: RolloutPolicy, now: float) -> bool:
     settled = member.state in (None, DeviceState.COMMITTED, DeviceState.ROLLED_BACK)
-    return not settled and now - member.news_at > policy.device_deadline
+    patience = policy.device_deadline + (member.fetching_seconds if member.state in _UNTIL_FETCHED else 0.0)
+    return not settled and now - member.news_at > patience
 
 
 def _counts(members: Sequence[Member], policy: RolloutPolicy, now: float, unreachable: int) -> dict[str, int]:

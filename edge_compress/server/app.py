@@ -34,6 +34,7 @@ from edge_compress.server import logs
 from edge_compress.server.address import Address, check_free, check_reachable
 from edge_compress.server.admission import SizeLimits
 from edge_compress.server.declarations import Declarations
+from edge_compress.server.downloads import Downloads
 from edge_compress.server.feed import Feed
 from edge_compress.server.garbage import BlobUse, GarbageCollector
 from edge_compress.server.interceptors import CallInterceptor
@@ -165,7 +166,9 @@ class App:
         )
         declarations, sizes = Declarations(store, registry, clock=store.clock), UpdateSizes(engine.update_bytes)
         self._stack.callback(sizes.close)
-        core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations, sizes)
+        downloads = Downloads(store.blobs, sent=metrics.sent)
+        self._stack.callback(downloads.close)
+        core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations, sizes, downloads)
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core
 
@@ -199,7 +202,7 @@ class App:
             loop.call_soon_threadsafe(core.fleet.changed)
 
         core.sizes.found = look_again
-        collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds, clock=core.store.clock)
+        collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds)
         for work in (reconciler.run(), collector.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(work))
 

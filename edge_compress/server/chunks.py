@@ -71,6 +71,10 @@ class PackedChunks:
         self._under_way: dict[_Key, asyncio.Future[_Packed]] = {}
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pack")
 
+    def close(self) -> None:
+        """Pack no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def chunk(self, file: Hashable, start: int, make: Callable[[], _Packed]) -> Chunk | None:
         """The bytes of a file from ``start`` on as ``make`` packs them, in a thread; None where they are smallest as they are.
         ``file``: what names it, its base and the forms that the device takes. Raises what ``make`` raises."""

@@ -97,6 +97,10 @@ class Downloads:
         self._sources: OrderedDict[Hashable, Source] = OrderedDict()
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Begin no more work."""
+        self._packed.close()
+
     async def read(self, request: Request) -> AsyncIterator[Chunk]:
         """The blob's chunks from the offset on. Raises NotFound, Corrupt, OutOfStep for an offset past the end, Busy."""
         check_digest(request.sha256)

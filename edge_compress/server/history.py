@@ -50,7 +50,9 @@ def newest_outcomes(store: ResourceStore, model: str) -> list[Outcome]:
 
 
 def outdated(store: ResourceStore, kept: int) -> list[str]:
-    """Final jobs beyond the newest ``kept``, but never the newest of its pair, recipe and objective: that one may be in force."""
+    """Final jobs beyond the newest ``kept``, but never the newest of its pair, recipe and objective, which may be in force as
+    long as its profile is there."""
+    profiles = {record.name for record in store.list("DeviceProfile").records}
     final = [record for record in store.list("Job").records if _state(record).final]
     final.sort(key=lambda record: record.created_at, reverse=True)
     seen: set[tuple[str, ...]] = set()
@@ -58,7 +60,7 @@ def outdated(store: ResourceStore, kept: int) -> list[str]:
     for place, record in enumerate(final):
         spec = decode(JobSpec, record.spec, "spec")
         work = (spec.model, spec.profile, spec.recipe, spec.objective)
-        if place >= kept and work in seen:
+        if place >= kept and (work in seen or spec.profile not in profiles):
             old.append(record.name)
         seen.add(work)
     return old

@@ -128,7 +128,8 @@ class Planner:
         artifact = stored(self._store, "Artifact", job.status.get("artifact", ""))
         if artifact is None or job.status.get("state") != JobState.SUCCEEDED:
             return 0, 0
-        waiting = [device for device in devices if device.status.get("artifact") != artifact.name]
+        good = {artifact.name, *job.status.get("fallbacks", ())}
+        waiting = [device for device in devices if device.status.get("artifact") not in good]
         sizes = [self._to_send(pair, artifact, device) for device in waiting]
         return sum(size or 0 for size in sizes), sizes.count(None)
 

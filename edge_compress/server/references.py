@@ -19,6 +19,9 @@ from edge_compress.store.interface import Record
 def check_plugins(resource: spec.Resource, registry: Registry) -> None:
     """Refuse a resource that names a runtime, metric, gate, strategy or parameter nobody offers. Raises InvalidSpec."""
     if isinstance(resource, spec.DeviceProfile):
+        if spec.STANDS_IN_FOR in resource.metadata.labels:
+            field = f"metadata.labels.{spec.STANDS_IN_FOR}"
+            raise InvalidSpec.at(field, resource.metadata.labels[spec.STANDS_IN_FOR], "no such label", "only the server sets it")
         registry.target(resource.spec.runtime, "spec.runtime")
     elif isinstance(resource, spec.Model) and resource.spec.quality.metric:
         registry.quality_metric(resource.spec.quality.metric, "spec.quality.metric")

@@ -71,6 +71,7 @@ class Core:
     blob_use: BlobUse
     declarations: Declarations
     sizes: UpdateSizes
+    downloads: Downloads
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CHECKS_AT_ONCE, thread_name_prefix="check"))
 
     def reader(self, kind: str) -> Reader:
@@ -82,12 +83,11 @@ def add_services(server: Any, core: Core, limits: SizeLimits) -> None:
     """Add every service of the contract to a gRPC server."""
     admission = ModelAdmission(core.store.blobs, core.engine, core.blob_use, limits, core.threads)
     uploads = Uploads(core.store.blobs, limit_bytes=max(limits.model_bytes, limits.data_bytes))
-    downloads = Downloads(core.store.blobs, sent=core.metrics.sent)
     profile_service = ProfileService(core.declarations, core.reader("DeviceProfile"))
     model_service = ModelService(core.declarations, core.reader("Model"), admission)
     control = RolloutControl(core.store, Mover(core.store, core.registry), clock=core.store.clock)
     deployment_service = DeploymentService(core.declarations, core.reader("Deployment"), core.reader("Rollout"), control)
-    artifact_service = artifacts.ArtifactService(core.declarations, core.reader("Artifact"), uploads, downloads)
+    artifact_service = artifacts.ArtifactService(core.declarations, core.reader("Artifact"), uploads, core.downloads)
     agent_service = AgentServicer(core.fleet, core.reader("Device"), core.metrics.dropped)
     profiles_pb2_grpc.add_ProfileServiceServicer_to_server(profile_service, server)  # type: ignore[no-untyped-call]  # generated
     models_pb2_grpc.add_ModelServiceServicer_to_server(model_service, server)  # type: ignore[no-untyped-call]  # generated

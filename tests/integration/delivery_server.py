@@ -41,7 +41,7 @@ class DeliveryServer:
         self.metrics = Metrics()
         self.ledger = UsageLedger(self.store, dropped=self.metrics.dropped)
         self.fleet = Fleet(self.store, self.ledger, settings, clock=self.store.clock)
-        pace, registry = ReconcileSettings(tick_seconds=0.1), Registry.load(only=["metrics"])
+        pace, registry = ReconcileSettings(tick_seconds=0.1), Registry.load(only=["metrics", "onnxruntime"])
         self.reconciler = Reconciler(self.store, self.fleet, registry, key_of, pace, clock=self.store.clock)
         self.metrics.sources = sources(self.store, self.fleet, self.ledger)
         self.feed = Feed(self.store)

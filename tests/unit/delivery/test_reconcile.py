@@ -43,7 +43,7 @@ class Stage:
         self.now = 1000.0
         self.moved: list[tuple[str, str, str]] = []
         self.asked = 0
-        self.registry = Registry.load(only=["metrics"])
+        self.registry = Registry.load(only=["metrics", "onnxruntime"])
         self.registry.register(self._listener(), name="listener")
         self.restart()
 

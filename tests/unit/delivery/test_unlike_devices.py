@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from edge_compress.delivery.links import over_link
+from edge_compress.delivery.control import RolloutControl
+from edge_compress.delivery.drifting import MOST_FOR_ONE
+from edge_compress.delivery.links import Passage, over_link
+from edge_compress.delivery.moving import Mover
 from edge_compress.delivery.sessions import Session
-from edge_compress.domain.drift import as_it_is, contradictions
+from edge_compress.domain.command import Command
+from edge_compress.domain.drift import as_it_is, coarse, contradictions
 from edge_compress.domain.fleet import DeviceFacts, DeviceStatus
 from edge_compress.domain.session import Assignment, Move
 from edge_compress.domain.spec import STANDS_IN_FOR, DeviceProfileSpec, Link, RolloutPolicy
@@ -109,16 +113,26 @@ METERED = Link(metered=True)
 def test_a_metered_link_carries_first_versions_differences_or_nothing() -> None:
     policy = RolloutPolicy()
     first = over_link(offer(), DeviceStatus(), None, METERED, policy)
-    assert first == offer(), "there is nothing that differences could go to"
-    sizes = {(FIRST.sha256, SECOND.sha256): 100, (FIRST.sha256, OTHER.sha256): 890}
-    small = over_link(offer(), RUNS, FIRST, METERED, policy, lambda base, new: sizes.get((base, new)))
-    assert small == offer(differences_only=True, fallbacks=())
-    assert over_link(offer(), RUNS, FIRST, METERED, policy) is None, "as long as nobody knows how large they are"
-    assert over_link(offer(), RUNS, FIRST, METERED, policy, lambda base, new: 890) is None, "they are none in all but name"
-    assert over_link(offer(), RUNS, None, METERED, policy, lambda base, new: 1) is None, "the server lacks what it runs"
-    assert over_link(offer(), RUNS, FIRST, METERED, RolloutPolicy(metered="whole")) == offer()
-    assert over_link(offer(), DeviceStatus(), None, METERED, RolloutPolicy(metered="wait")) is None
-    assert over_link(offer(), RUNS, FIRST, Link(update_rate=8000), policy) == offer(bytes_per_second=1000.0)
+    assert first == Passage(offer()), "there is nothing that differences could go to"
+    asked: list[str] = []
+
+    def sizes(base: str, new: str) -> int | None:
+        asked.append(new)
+        return {SECOND.sha256: 100, OTHER.sha256: 890}.get(new)
+
+    small = over_link(offer(), RUNS, FIRST, METERED, policy, sizes)
+    assert small == Passage(offer(differences_only=True, fallbacks=()))
+    assert asked == [SECOND.sha256, OTHER.sha256]
+    ladder = over_link(offer(), RUNS, FIRST, METERED, policy, lambda base, new: 100)
+    assert ladder == Passage(offer(differences_only=True)), "fallbacks come along as differences, too"
+    half = over_link(offer(), RUNS, FIRST, METERED, policy, lambda base, new: 100 if new == SECOND.sha256 else None)
+    assert not half.open, "as long as nobody knows how large all of them are"
+    for runs, size in ((FIRST, 890), (None, 1)):  # none in all but name; the server lacks what it runs
+        closed = over_link(offer(), RUNS, runs, METERED, policy, lambda base, new, size=size: size)
+        assert (closed.open, closed.offer.differences_only) == (False, True), "a device that is at it goes on on these terms"
+    assert over_link(offer(), RUNS, FIRST, METERED, RolloutPolicy(metered="whole")) == Passage(offer())
+    assert not over_link(offer(), DeviceStatus(), None, METERED, RolloutPolicy(metered="wait")).open
+    assert over_link(offer(), RUNS, FIRST, Link(update_rate=8000), policy) == Passage(offer(bytes_per_second=1000.0))
 
 
 async def test_devices_on_metered_links_wait_for_differences_and_hold_nobody_up(stage: Stage) -> None:
@@ -141,6 +155,46 @@ async def test_devices_on_metered_links_wait_for_differences_and_hold_nobody_up(
     await stage.passes()
     assert sent(session).differences_only
     assert stage.rollout("vision-2").devices == {"Idle": 1}
+    stage.restart()
+    again = await stage.join("cam-1", current_sha256=FIRST.sha256, assignment="vision-1.x", state="Committed")
+    await stage.passes()
+    assert sent(again).differences_only, "what it was offered before a restart it is offered on the same terms"
+
+
+async def test_going_back_keeps_off_links_too_but_for_those_that_have_the_good_version(stage: Stage) -> None:
+    apply(stage.store, profile("cam", link={"metered": True}), deployment(**CAM))
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    canary = await stage.join("cam-1")
+    await stage.passes()
+    await stage.fleet.moved(canary, committed(sent(canary).id, FIRST))
+    await stage.passes()
+    stage.reconciler._sizes = lambda base, new: 100
+    apply(stage.store, model(quality={"max_drop": 0.02}), deployment(**CAM, rollout={"steps": [0.5, 1], "metered": "wait"}))
+    await stage.passes()
+    (job,) = [name for name in stage.jobs() if stage.store.get("Job", name).status.get("state", "Queued") == "Queued"]
+    finish(stage.store, job, SECOND)
+    newcomer = await stage.join("cam-2")
+    await stage.passes()
+    assert stage.rollout("vision-2").devices == {"Metered": 2}
+    RolloutControl(stage.store, Mover(stage.store, stage.registry)).command("vision-2", Command.ABORT)
+    await stage.passes()
+    assert newcomer._assignment is None, "it has nothing to go back to, and its link is closed"
+
+
+async def test_a_slow_link_has_the_time_that_it_takes(stage: Stage) -> None:
+    apply(stage.store, profile("cam", link={"update_rate": "10bit"}), deployment(**CAM, rollout={"device_deadline": "60s"}))
+    await stage.passes()
+    finish(stage.store, stage.jobs()[0], FIRST)
+    session = await stage.join("cam-1")
+    await stage.passes()
+    await stage.fleet.moved(session, Move(sent(session).id, "Fetching"))
+    stage.now += 8 * FIRST.download_bytes / 10 + 59
+    await stage.passes()
+    assert stage.rollout().devices == {"Fetching": 1}
+    stage.now += 2
+    await stage.passes()
+    assert stage.rollout().devices == {"TimedOut": 1}
 
 
 async def test_a_device_that_says_why_it_waits_is_not_silent_as_long_as_it_is_there(stage: Stage) -> None:
@@ -154,8 +208,12 @@ async def test_a_device_that_says_why_it_waits_is_not_silent_as_long_as_it_is_th
     stage.now += 3600
     await stage.passes()
     assert stage.rollout().devices == {"Preflight": 1}
+    await stage.fleet.heard(session)
     await stage.fleet.leave(session)
-    stage.now += 1
+    stage.now += 30
+    await stage.passes()
+    assert stage.rollout().devices == {"Preflight": 1}, "its deadline begins when it is gone"
+    stage.now += 3600
     await stage.passes()
     assert (stage.rollout().state, stage.rollout().devices) == ("Aborted", {"TimedOut": 1})
 
@@ -169,3 +227,24 @@ async def test_differences_that_came_out_wrong_are_counted_once(stage: Stage) ->
     await stage.fleet.moved(session, Move("b.1", "Verifying", bad_differences=1))
     (device,) = stage.fleet.devices()
     assert (wrong, device.status.bad_differences) == ([1, 1], 2)
+
+
+def test_amounts_are_coarse_so_that_devices_of_one_make_share_a_profile() -> None:
+    assert [coarse(amount) for amount in (0, 1, 1.9, 2, 3.9, 5, 6, 7.9, 1000)] == [1, 1, 1, 2, 3, 4, 6, 6, 768]
+    declared = DeviceProfileSpec(memory=2**40)
+    made = {
+        as_it_is(declared, contradictions(declared, DeviceFacts(memory_bytes=2**30 - pages * 4096))) for pages in range(1, 50)
+    }
+    assert len(made) == 1
+
+
+async def test_what_devices_say_makes_no_more_profiles_than_a_few(stage: Stage) -> None:
+    apply(stage.store, profile("cam", memory="1Ti", threads=64), deployment(**CAM))
+    for number in range(40):
+        await stage.join(f"cam-{number}", facts=DeviceFacts(cores=number + 1))
+    await stage.join("cam-odd", facts=DeviceFacts(runtimes=("nobody-knows-it",)))
+    await stage.passes()
+    made = [record for record in stage.store.list("DeviceProfile").records if STANDS_IN_FOR in record.labels]
+    assert len(made) == MOST_FOR_ONE
+    odd = next(device.status for device in stage.fleet.devices() if device.name == "cam-odd")
+    assert (odd.drift, odd.made_for) == (("the profile's runtime is onnxruntime, the device has nobody-knows-it",), "")

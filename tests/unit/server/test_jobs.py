@@ -177,7 +177,8 @@ async def test_a_job_whose_work_has_changed_is_forgotten_without_a_final_state(s
 
 
 async def test_old_final_jobs_go_but_never_the_newest_of_their_pair(store, engine):
-    declare(store, "cam")
+    for profile in ("cam", "rare"):
+        declare(store, profile)
     for number in range(8):
         key = f"{number:x}" * 64
         name = ask(store, engine, "cam" if number else "rare", key=key) if number else None
@@ -190,6 +191,8 @@ async def test_old_final_jobs_go_but_never_the_newest_of_their_pair(store, engin
     assert "rare" not in old
     assert len(old) == 4
     assert len(outdated(store, 200)) == 0
+    store.delete("DeviceProfile", "rare")
+    assert "rare" in outdated(store, 3), "of a profile that is gone the newest goes, too"
 
 
 async def test_the_queue_sleeps_until_there_is_work(store, engine, queue, until):
