@@ -34,6 +34,7 @@ SERIES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "devices": ("gauge", ("state",), "Devices by where they stand with their newest artifact; Disconnected: no session."),
     "transfer_bytes_total": ("counter", ("kind",), "Bytes of blobs sent, as they went over the link: full, delta or resumed."),
     "rollout_devices": ("gauge", ("rollout", "step", "state"), "Devices of a rollout by where they stand with its artifact."),
+    "rollout_state": ("gauge", ("rollout", "state"), "1 for the state that a rollout is in; superseded ones are absent."),
     "jobs": ("gauge", ("state",), "Compression jobs by state."),
     "job_duration_seconds": ("histogram", ("strategy", "outcome"), "Duration of compression steps."),
     "prediction_error_ratio": ("gauge", ("quantity",), "Mean of |predicted - measured| / measured over the chosen artifacts."),
@@ -56,6 +57,8 @@ class Sources:
     """state -> jobs"""
     rollouts: Callable[[], Mapping[tuple[str, ...], int]] = dict
     """(rollout, step, state) -> devices"""
+    rollout_states: Callable[[], Mapping[str, str]] = dict
+    """rollout -> state"""
     predictions: Callable[[], Mapping[str, float]] = dict
     """quantity -> mean relative error"""
 
@@ -137,6 +140,7 @@ class Metrics(Collector):
             _gauge("devices", {(state,): count for state, count in self.sources.devices().items()}),
             _gauge("jobs", {(state,): count for state, count in self.sources.jobs().items()}),
             _gauge("rollout_devices", self.sources.rollouts()),
+            _gauge("rollout_state", dict.fromkeys(self.sources.rollout_states().items(), 1)),
             _gauge("prediction_error_ratio", {(quantity,): error for quantity, error in self.sources.predictions().items()}),
         ]
 

@@ -6,7 +6,7 @@ Every function is called from the thread that serves a scrape. What the series a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.usage import UsageLedger
@@ -27,6 +27,7 @@ def sources(store: ResourceStore, fleet: Fleet, ledger: UsageLedger) -> Sources:
         devices=fleet.states,
         jobs=lambda: _jobs(store),
         rollouts=lambda: _rollouts(store),
+        rollout_states=lambda: {name: status.state for name, status in _standing(store)},
         predictions=_Predictions(store).errors,
     )
 
@@ -87,11 +88,17 @@ def _jobs(store: ResourceStore) -> Mapping[str, int]:
 
 
 def _rollouts(store: ResourceStore) -> Mapping[tuple[str, ...], int]:
-    """(rollout, step from 1, device state) -> devices, of the rollouts that are not superseded."""
-    found: dict[tuple[str, ...], int] = {}
+    """(rollout, step from 1, device state) -> devices."""
+    return {
+        (name, str(status.step + 1), state): int(count)
+        for name, status in _standing(store)
+        for state, count in status.devices.items()
+    }
+
+
+def _standing(store: ResourceStore) -> Iterator[tuple[str, RolloutStatus]]:
+    """The rollouts that are not superseded."""
     for record in store.list("Rollout").records:
         status = decode(RolloutStatus, record.status, "status")
         if status.state != RolloutState.SUPERSEDED:
-            for state, count in status.devices.items():
-                found[record.name, str(status.step + 1), state] = int(count)
-    return found
+            yield record.name, status

@@ -41,6 +41,7 @@ def filled() -> Metrics:
         devices=lambda: {"Committed": 2, "Disconnected": 1},
         jobs=lambda: {"Queued": 1},
         rollouts=lambda: {("vision-1", "1", "Committed"): 2},
+        rollout_states=lambda: {"vision-1": "Progressing"},
         predictions=lambda: {"latency": 0.2},
     )
     metrics.sent("full", 1000)
@@ -63,7 +64,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 def test_the_contracts_series_are_there_under_their_names() -> None:
     assert {name: SERIES[name][:2] for name in ALWAYS_ON} == ALWAYS_ON
-    assert set(SERIES) - set(ALWAYS_ON) == {"reports_dropped_total", "wrong_differences_total", "build_info"}
+    assert set(SERIES) - set(ALWAYS_ON) == {"rollout_state", "reports_dropped_total", "wrong_differences_total", "build_info"}
 
 
 def test_the_readme_lists_every_series_with_its_labels() -> None:
@@ -101,6 +102,7 @@ def test_values_are_those_of_the_sources() -> None:
     assert found["transfer_bytes_total", (("kind", "full"),)] == 1024
     assert found["devices", (("state", "Committed"),)] == 2
     assert found["rollout_devices", (("rollout", "vision-1"), ("state", "Committed"), ("step", "1"))] == 2
+    assert found["rollout_state", (("rollout", "vision-1"), ("state", "Progressing"))] == 1
     assert found["reports_dropped_total", (("reason", "invalid"),)] == 1
     assert found["prediction_error_ratio", (("quantity", "latency"),)] == 0.2
 
