@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAP = (ROOT / "edge_compress" / "README.md").read_text(encoding="utf-8")
 DEPLOY = sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file())
+SERVICES = [path for path in DEPLOY if path.relative_to(ROOT).parts[1] not in ("prometheus", "grafana", "README.md")]
+"""the files that start a server or an agent"""
 
 
 def blocks(language, text=README):
@@ -35,14 +37,9 @@ def blocks(language, text=README):
 
 
 def documented_commands():
-    """Every ``edge-compress …`` line of a README block, and every one that the deployment files run."""
+    """Every ``edge-compress …`` line of a README block, and every one that the deployment files run or alerts advise."""
     lines = [line for block in blocks("") for line in block.splitlines()]
-    lines += [
-        line.partition("=")[2]
-        for path in DEPLOY
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if "ExecStart=" in line
-    ]
+    lines += [found for path in DEPLOY for found in re.findall(r"(?:ExecStart=|runbook: )(.+)", path.read_text(encoding="utf-8"))]
     words = [shlex.split(line, comments=True) for line in lines]
     return [[Path(found[0]).name, *found[1:]] for found in words if found and Path(found[0]).name == "edge-compress"]
 
@@ -182,7 +179,7 @@ def test_the_map_names_nothing_that_is_gone():
         assert (ROOT / "edge_compress" / named).exists() or (ROOT / named).exists(), named
 
 
-@pytest.mark.parametrize("path", DEPLOY, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
 def test_deployment_files_use_real_settings(path):
     from edge_compress.config import AgentSettings
     from edge_compress.domain.schema import fields_of

@@ -62,5 +62,6 @@ def test_jobs_and_rollouts_by_state(store: SqliteStore) -> None:
     store.apply("Rollout", "vision-2", labels={}, spec=spec, status=encode(running))
     store.apply("Rollout", "vision-1", labels={}, spec=spec, status=encode(RolloutStatus("Superseded", devices={"Trial": 9})))
     found = observed(store)
+    assert found.rollout_states() == {"vision-2": "Progressing"}
     assert found.jobs() == {"Queued": 2, "Failed": 1}
     assert found.rollouts() == {("vision-2", "2", "Committed"): 3, ("vision-2", "2", "TimedOut"): 1}
