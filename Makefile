@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
-.PHONY: demo test check fix protos install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques \
+.PHONY: demo test check fix protos dashboards install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques \
 	bench-fleet bench-downloads bench-rollout bench-updates
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -33,6 +33,9 @@ fix: install
 
 protos: install
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+dashboards: install
+	$(BIN)/python deploy/grafana/fleet.py
 
 bench-agent: install
 	$(BIN)/python tests/bench/agent.py

@@ -111,7 +111,7 @@ def test_exit_codes_are_those_of_the_command_line():
 
 
 def test_links_lead_somewhere():
-    for document in (ROOT / "README.md", ROOT / "edge_compress" / "README.md"):
+    for document in (ROOT / "README.md", ROOT / "edge_compress" / "README.md", ROOT / "deploy" / "README.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), target
 
