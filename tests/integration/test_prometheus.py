@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import shutil
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -19,50 +13,10 @@ import pytest
 
 from tests.integration.delivery_agent import WireAgent, usage
 from tests.integration.delivery_server import DeliveryServer, declare
+from tests.integration.prometheus import Prometheus
 
 pytestmark = pytest.mark.prometheus
 LABELS = "profile, model, version"
-
-
-class Prometheus:
-    """A Prometheus process on loopback."""
-
-    def __init__(self, folder: Path, target: int) -> None:
-        self.port = _free_port()
-        config = folder / "prometheus.yml"
-        job = {"job_name": "edge-compress", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-        config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
-        command = [
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self.port}",
-        ]
-        with (folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def query(self, expression: str) -> list[dict]:
-        url = f"http://127.0.0.1:{self.port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
-
-    def value(self, expression: str) -> float | None:
-        """The one value of an expression; None while there is none, or while Prometheus starts."""
-        try:
-            result = self.query(expression)
-        except (urllib.error.URLError, ConnectionError):
-            return None
-        return float(result[0]["value"][1]) if len(result) == 1 else None
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -80,7 +34,7 @@ async def server(tmp_path: Path) -> AsyncIterator[DeliveryServer]:
 def prometheus(tmp_path: Path, server: DeliveryServer) -> Iterator[Prometheus]:
     folder = tmp_path / "prometheus"
     folder.mkdir()
-    made = Prometheus(folder, server.http.port)
+    made = Prometheus(folder, f"127.0.0.1:{server.http.port}")
     yield made
     made.stop()
 
