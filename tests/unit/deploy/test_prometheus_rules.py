@@ -99,3 +99,11 @@ def test_rules_ask_for_series_that_exist(rule: dict[str, Any]) -> None:
     assert set(re.findall(r"\bjob\w*:\w+:\w+", rule["expr"])) <= recorded
     named = re.findall(rf"(?<![:\w]){PREFIX}(\w+)", rule["expr"])
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= set(SERIES)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_cases_say_in_which_order_groups_are_evaluated(path: Path) -> None:
+    """promtool takes another order each time otherwise, and a minute's difference with it."""
+    files = [yaml.safe_load((FOLDER / name).read_text()) for name in ("rules.yml", "alerts.yml")]
+    made = [group["name"] for file in files for group in file["groups"]]
+    assert yaml.safe_load(path.read_text())["group_eval_order"] == made
