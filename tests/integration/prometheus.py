@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 
+def skip_unless_installed() -> None:
+    if shutil.which("prometheus") is None:
+        pytest.skip("Debian's prometheus package is not installed")
+
+
 class Prometheus:
     """A process that scrapes ``target`` (host:port) each second and evaluates rule files as often."""
 
     def __init__(self, folder: Path, target: str, rules: tuple[Path, ...] = ()) -> None:
-        if shutil.which("prometheus") is None:
-            pytest.skip("Debian's prometheus package is not installed")
         self.port = _free_port()
         config = folder / "prometheus.yml"
         job = {"job_name": "edge-compress", "static_configs": [{"targets": [target]}]}

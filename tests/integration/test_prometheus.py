@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from tests.integration.delivery_agent import WireAgent, usage
 from tests.integration.delivery_server import DeliveryServer, declare
-from tests.integration.prometheus import Prometheus
+from tests.integration.prometheus import Prometheus, skip_unless_installed
 
 pytestmark = pytest.mark.prometheus
 LABELS = "profile, model, version"
@@ -21,8 +20,7 @@ LABELS = "profile, model, version"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[DeliveryServer]:
-    if shutil.which("prometheus") is None:
-        pytest.skip("Debian's prometheus package is not installed")
+    skip_unless_installed()
     made = DeliveryServer(tmp_path / "state")
     declare(made.store, "DeviceProfile", "cam")
     await made.start()
