@@ -57,6 +57,12 @@ class ServerSettings:
     metrics_listen: str = setting(
         "HOST:PORT of the HTTP metrics; empty: none", env="EDGE_COMPRESS_METRICS_LISTEN", default="127.0.0.1:9464"
     )
+    device_metrics: int = setting(
+        "most series of single devices at /metrics/devices, about 7 a device; 0: no such page",
+        env="EDGE_COMPRESS_DEVICE_METRICS",
+        default=0,
+        minimum=0,
+    )
     state: Path = setting("folder of the database and the blobs", env="EDGE_COMPRESS_STATE", default=_UNSET)
     insecure: bool = setting("listen where other machines can connect, unprotected", env="EDGE_COMPRESS_INSECURE", default=False)
     workers: int = setting("jobs that run at the same time", env="EDGE_COMPRESS_WORKERS", default=1, minimum=1)

@@ -1,25 +1,20 @@
 """Every Prometheus series of the server, named once.
 
 Counts that arise here (bytes sent, steps run, reports dropped) are kept here; what others know already (usage, devices, jobs,
-rollouts) is asked of them when Prometheus asks. A series of which nothing is known is absent, never 0. How it is served is left
-to ``metrics_http``.
+rollouts) is asked of them when Prometheus asks. A series of which nothing is known is absent, never 0. Series of single devices
+are made in ``device_metrics``; how text is written is left to ``exposition``, how it is served to ``metrics_http``.
 """
 
 from __future__ import annotations
 
 import bisect
-import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-
 from edge_compress import __version__
+from edge_compress.exposition import Family, histogram, sample
 from edge_compress.store.interface import UsageTotals
 
 PREFIX = "edge_compress_"
@@ -43,6 +38,26 @@ SERIES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "build_info": ("gauge", ("version",), "Version of the running server; always 1."),
 }
 """Name without the prefix -> type, labels, help. The contract's always-on list and what was added to it."""
+
+DEVICE_LABELS = ("device", "profile", "model", "version")
+DEVICE_SERIES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "device_inferences_total": (
+        "counter",
+        (*DEVICE_LABELS, "outcome"),
+        "Inferences of a device with what it runs, by how they ended.",
+    ),
+    "device_inference_duration_seconds_total": ("counter", DEVICE_LABELS, "Time that these inferences took in all."),
+    "device_energy_joules_total": (
+        "counter",
+        (*DEVICE_LABELS, "source", "scope"),
+        "Energy that they drew, by meter and what it covers.",
+    ),
+    "device_inference_p95_seconds": ("gauge", DEVICE_LABELS, "Time within which 95% of them were done."),
+    "device_last_seen_timestamp_seconds": ("gauge", DEVICE_LABELS, "When a device last said something, since the epoch."),
+    "device_connected": ("gauge", (*DEVICE_LABELS, "state"), "Whether a device has a session: 1 or 0; where it stands."),
+    "device_series_dropped_total": ("counter", (), "Series left out of answers because the bound was reached."),
+}
+"""The same of single devices, at an address of their own."""
 
 
 @dataclass
@@ -69,18 +84,16 @@ class _Durations:
     total: float = 0.0
 
 
-class Metrics(Collector):
-    """The server's series, on a registry of their own. Every method may be called from any thread."""
+class Metrics:
+    """The server's series. Every method may be called from any thread."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
         self.sources = Sources()
         self._lock = threading.Lock()
         self._bytes: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._wrong: Counter[str] = Counter()
         self._steps: dict[tuple[str, str], _Durations] = {}
-        self.registry.register(self)
 
     def sent(self, kind: str, amount: int) -> None:
         """Bytes of a blob went out, packed as they were; ``kind`` is full, delta or resumed."""
@@ -104,66 +117,60 @@ class Metrics(Collector):
         with self._lock:
             self._dropped[reason] += count
 
-    def describe(self) -> list[Metric]:
-        """Every family without samples, so that registering asks no source."""
-        makers: dict[str, Callable[[str], Metric]] = {"counter": _counter, "gauge": _gauge, "histogram": _histogram}
-        return [makers[kind](name) for name, (kind, _, _) in SERIES.items()]
+    def families(self) -> list[Family]:
+        """Every family, those of which nothing is known without lines."""
+        return [*self._usage(), *self._counted(), *self._states(), _family("build_info", {(__version__,): 1})]
 
-    def collect(self) -> Iterator[Metric]:
-        """Every family of which something is known."""
-        made = [*self._usage(), *self._counted(), *self._states(), _gauge("build_info", {(__version__,): 1})]
-        return (family for family in made if family.samples)
-
-    def _usage(self) -> list[Metric]:
-        durations, inferences = _histogram("inference_duration_seconds"), _counter("inferences_total")
-        energy = _counter("energy_joules_total")
+    def _usage(self) -> list[Family]:
+        durations: list[str] = []
+        inferences: dict[tuple[str, ...], float] = {}
+        energy: dict[tuple[str, ...], float] = {}
         for labels, sums in self.sources.usage():
             if sums.bucket_counts:
-                durations.add_metric(labels, _cumulated(sums.bucket_bounds, sums.bucket_counts), sums.duration_sum)
-            for outcome, count in sorted(sums.inferences.items()):
-                inferences.add_metric([*labels, outcome], count)
-            for meter, joules in sorted(sums.energy.items()):
-                source, _, scope = meter.partition("/")
-                energy.add_metric([*labels, source, scope], joules)
-        return [durations, inferences, energy]
+                pairs = tuple(zip(LABELS, labels, strict=True))
+                durations += histogram(_DURATIONS, pairs, sums.bucket_bounds, sums.bucket_counts, sums.duration_sum)
+            inferences |= {(*labels, outcome): count for outcome, count in sums.inferences.items()}
+            energy |= {(*labels, *_source_and_scope(meter)): joules for meter, joules in sums.energy.items()}
+        timed = Family(_DURATIONS, "histogram", SERIES["inference_duration_seconds"][2], durations)
+        return [timed, _family("inferences_total", inferences), _family("energy_joules_total", energy)]
 
-    def _counted(self) -> list[Metric]:
-        steps = _histogram("job_duration_seconds")
+    def _counted(self) -> list[Family]:
+        kind, names, text = SERIES["job_duration_seconds"]
+        name, lines = f"{PREFIX}job_duration_seconds", list[str]()
         with self._lock:
             for labels, durations in sorted(self._steps.items()):
-                steps.add_metric(labels, _cumulated(STEP_BOUNDS, durations.counts), durations.total)
-            counted = [_counter("transfer_bytes_total", self._bytes), _counter("reports_dropped_total", self._dropped)]
-            return [*counted, _counter("wrong_differences_total", self._wrong), steps]
+                lines += histogram(name, tuple(zip(names, labels, strict=True)), STEP_BOUNDS, durations.counts, durations.total)
+            counted = {
+                "transfer_bytes_total": self._bytes,
+                "reports_dropped_total": self._dropped,
+                "wrong_differences_total": self._wrong,
+            }
+            return [*(_family(name, _by_one(counts)) for name, counts in counted.items()), Family(name, kind, text, lines)]
 
-    def _states(self) -> list[Metric]:
+    def _states(self) -> list[Family]:
         return [
-            _gauge("devices", {(state,): count for state, count in self.sources.devices().items()}),
-            _gauge("jobs", {(state,): count for state, count in self.sources.jobs().items()}),
-            _gauge("rollout_devices", self.sources.rollouts()),
-            _gauge("rollout_state", dict.fromkeys(self.sources.rollout_states().items(), 1)),
-            _gauge("prediction_error_ratio", {(quantity,): error for quantity, error in self.sources.predictions().items()}),
+            _family("devices", _by_one(self.sources.devices())),
+            _family("jobs", _by_one(self.sources.jobs())),
+            _family("rollout_devices", self.sources.rollouts()),
+            _family("rollout_state", dict.fromkeys(self.sources.rollout_states().items(), 1)),
+            _family("prediction_error_ratio", _by_one(self.sources.predictions())),
         ]
 
 
-def _counter(name: str, values: Mapping[str, float] | None = None) -> CounterMetricFamily:
-    family = CounterMetricFamily(PREFIX + name, SERIES[name][2], labels=SERIES[name][1])
-    for label, value in sorted((values or {}).items()):
-        family.add_metric([label], value)
-    return family
+_DURATIONS = f"{PREFIX}inference_duration_seconds"
 
 
-def _gauge(name: str, values: Mapping[tuple[str, ...], float] | None = None) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(PREFIX + name, SERIES[name][2], labels=SERIES[name][1])
-    for labels, value in sorted((values or {}).items()):
-        family.add_metric(labels, value)
-    return family
+def _family(name: str, values: Mapping[tuple[str, ...], float]) -> Family:
+    """A counter or gauge: label values -> value."""
+    kind, labels, text = SERIES[name]
+    lines = [sample(PREFIX + name, zip(labels, key, strict=True), value) for key, value in sorted(values.items())]
+    return Family(PREFIX + name, kind, text, lines)
 
 
-def _histogram(name: str) -> HistogramMetricFamily:
-    return HistogramMetricFamily(PREFIX + name, SERIES[name][2], labels=SERIES[name][1])
+def _by_one(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(key,): value for key, value in values.items()}
 
 
-def _cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Buckets as Prometheus wants them: each with all that is faster."""
-    names = [*map(floatToGoString, bounds), "+Inf"]
-    return list(zip(names, itertools.accumulate(counts), strict=True))
+def _source_and_scope(meter: str) -> tuple[str, str]:
+    source, _, scope = meter.partition("/")
+    return source, scope

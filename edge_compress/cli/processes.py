@@ -25,6 +25,14 @@ def server(
     metrics_listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Metrics address. [env: EDGE_COMPRESS_METRICS_LISTEN; 127.0.0.1:9464]")
     ] = None,
+    device_metrics: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SERIES",
+            help="Show single devices at /metrics/devices, about 7 series each, so many at most. "
+            "[env: EDGE_COMPRESS_DEVICE_METRICS; 0: none]",
+        ),
+    ] = None,
     state: Annotated[Path | None, typer.Option(help="Folder of database and blobs. [env: EDGE_COMPRESS_STATE]")] = None,
     workers: Annotated[int | None, typer.Option(help="Jobs at the same time. [env: EDGE_COMPRESS_WORKERS; 1]")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow an address that other machines can reach.")] = False,
@@ -49,6 +57,7 @@ def server(
     given = {
         "listen": listen,
         "metrics_listen": metrics_listen,
+        "device_metrics": device_metrics,
         "state": state,
         "workers": workers,
         "insecure": insecure or None,

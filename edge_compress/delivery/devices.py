@@ -36,16 +36,22 @@ class Device:
 
 
 class DeviceBook:
-    """Device records. Call it on one event loop; ``load``, ``all`` and ``get`` from any thread."""
+    """Device records. Call it on one event loop; ``load``, ``all`` and ``get`` from any thread.
 
-    def __init__(self, store: ResourceStore) -> None:
+    ``noted`` is called with each device that came, changed or went.
+    """
+
+    def __init__(self, store: ResourceStore, *, noted: Callable[[str], None] = lambda name: None) -> None:
         self._store, self._statuses = store, StatusWriter(store)
+        self._noted = noted
         self._devices: dict[str, Device] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def load(self) -> None:
         """Read what is stored; blocks."""
         self._devices = {record.name: _device(record) for record in self._store.list(KIND).records}
+        for name in self._devices:
+            self._noted(name)
 
     def get(self, name: str) -> Device | None:
         """The device, or None when it never joined."""
@@ -63,6 +69,7 @@ class DeviceBook:
                 self._store.apply, KIND, name, labels=spec.labels, spec=encode(spec), status=encode(change(DeviceStatus()))
             )
             self._devices[name] = _device(record)
+            self._noted(name)
             return await self._change(name, change)
 
         return await self._in_turn(name, work)
@@ -91,6 +98,8 @@ class DeviceBook:
             changed = {name: status for name, status in new.items() if status != here[name].status}
             async for written in self._statuses.write_many(changed):
                 self._devices |= {name: replace(here[name], status=new[name]) for name in written}
+                for name in written:
+                    self._noted(name)
         finally:
             for turn in turns:
                 turn.release()
@@ -101,6 +110,7 @@ class DeviceBook:
         async def work() -> None:
             await asyncio.to_thread(self._store.delete, KIND, name)
             self._devices.pop(name, None)
+            self._noted(name)
 
         await self._in_turn(name, work)
         self._turns.pop(name, None)
@@ -123,6 +133,7 @@ class DeviceBook:
         if status != device.status:
             await self._statuses.write(name, status)
             device = self._devices[name] = Device(name, device.spec, status)
+            self._noted(name)
         return device
 
 

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from edge_compress.delivery.assignments import must_be_sent, standing
+from edge_compress.delivery.census import Census, Place
 from edge_compress.delivery.devices import Device, DeviceBook
 from edge_compress.delivery.running import SETTLED, ArtifactBook, joined, moved, runs
 from edge_compress.delivery.sessions import Session, Welcome
@@ -68,11 +68,15 @@ class Fleet:
     ) -> None:
         self.settings = settings
         self.changed = changed
+        self.noted: Callable[[str], None] = lambda name: None
+        """called with each device that came, changed, went or was forgotten"""
+        self.census = Census()
+        """devices by profile and state, those without a session as Disconnected"""
         self._wrong = wrong
         self._store = store
         self._ledger = ledger
         self._clock = clock
-        self._book = DeviceBook(store)
+        self._book = DeviceBook(store, noted=self._note)
         self._artifacts = ArtifactBook(store)
         self._sessions: dict[str, Session] = {}
         self._desired: dict[str, Assignment] = {}
@@ -101,8 +105,16 @@ class Fleet:
 
     def states(self) -> Mapping[str, int]:
         """State -> devices, those without a session as Disconnected."""
-        live = self._sessions.keys()
-        return Counter(device.status.state if device.name in live else DISCONNECTED for device in self._book.all())
+        return self.census.states()
+
+    def device(self, name: str) -> Device | None:
+        """A device with its durable status; None where there is none."""
+        return self._book.get(name)
+
+    def heard_at(self, name: str) -> float | None:
+        """When a device last said something, in seconds since the epoch; None: it has no session."""
+        session = self._sessions.get(name)
+        return self._clock() - (time.monotonic() - session.heard) if session is not None else None
 
     def live(self, name: str) -> bool:
         """Whether the device has a session now."""
@@ -118,6 +130,7 @@ class Fleet:
         session = Session(hello, self._welcome(profile, now), time.monotonic())
         older = self._sessions.get(hello.device)
         self._sessions[hello.device] = session
+        self._note(hello.device)
         if older is not None:
             older.end(Conflict(f"a newer session of device {hello.device} began"))
         self._send(session)
@@ -129,6 +142,7 @@ class Fleet:
         session.end()
         if self._sessions.get(session.device) is session:
             del self._sessions[session.device]
+            self._note(session.device)
             await self._disconnected(session.device)
 
     async def heard(self, session: Session) -> None:
@@ -187,6 +201,13 @@ class Fleet:
         await self._book.remove(name)
         await self._ledger.forget(name)
         self.changed()
+
+    def _note(self, name: str) -> None:
+        """Count a device where it is now."""
+        device = self._book.get(name)
+        state = device.status.state if device is not None and name in self._sessions else DISCONNECTED
+        self.census.note(name, Place(device.spec.profile, state) if device is not None else None)
+        self.noted(name)
 
     def _is_new(self, name: str, assignment: Assignment) -> bool:
         device = self._book.get(name)

@@ -6,10 +6,13 @@ Every function is called from the thread that serves a scrape. What the series a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
+from edge_compress.delivery.device_totals import DeviceTotals
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.usage import UsageLedger
+from edge_compress.device_metrics import DeviceFigures, DeviceMetrics
 from edge_compress.domain.artifact import Measurement, Outcome
 from edge_compress.domain.job import JobStatus
 from edge_compress.domain.plan import Prediction
@@ -17,7 +20,9 @@ from edge_compress.domain.rollout import RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode
 from edge_compress.errors import Conflict
 from edge_compress.metrics import Sources
-from edge_compress.store.interface import ResourceStore, UsageTotals
+from edge_compress.store.interface import Record, ResourceStore, UsageTotals
+
+T = TypeVar("T")
 
 
 def sources(store: ResourceStore, fleet: Fleet, ledger: UsageLedger) -> Sources:
@@ -25,11 +30,31 @@ def sources(store: ResourceStore, fleet: Fleet, ledger: UsageLedger) -> Sources:
     return Sources(
         usage=lambda: _usage(ledger),
         devices=fleet.states,
-        jobs=lambda: _jobs(store),
-        rollouts=lambda: _rollouts(store),
-        rollout_states=lambda: {name: status.state for name, status in _standing(store)},
-        predictions=_Predictions(store).errors,
+        jobs=_Remembered(store, "Job", _jobs).value,
+        rollouts=_Remembered(store, "Rollout", _rollouts).value,
+        rollout_states=_Remembered(store, "Rollout", _rollout_states).value,
+        predictions=_Remembered(store, "Outcome", _predictions).value,
     )
+
+
+class DeviceBoard:
+    """Keeps the series of single devices as the fleet and the ledger change. Give it to both before they load."""
+
+    def __init__(self, metrics: DeviceMetrics) -> None:
+        self.totals = DeviceTotals()
+        self._metrics = metrics
+
+    def follow(self, fleet: Fleet) -> None:
+        """Show each device whenever it or its totals change."""
+
+        def look(name: str) -> None:
+            figures = _figures_of(fleet, self.totals, name)
+            if figures is not None:
+                self._metrics.show(figures)
+            else:
+                self._metrics.forget(name)
+
+        fleet.noted = self.totals.changed = look
 
 
 def prediction_errors(outcomes: Iterable[Outcome]) -> dict[str, float]:
@@ -55,26 +80,25 @@ def _figures(predicted: Prediction, real: Measurement) -> list[tuple[str, float 
     ]
 
 
-class _Predictions:
-    """Prediction errors, reckoned anew only when an outcome was added: outcomes are large and rarely change."""
+class _Remembered(Generic[T]):
+    """What is made of all records of a kind, made anew only when one of them changed: ``value`` answers from memory else."""
 
-    def __init__(self, store: ResourceStore) -> None:
-        self._store = store
+    def __init__(self, store: ResourceStore, kind: str, make: Callable[[Iterable[Record]], T]) -> None:
+        self._store, self._kind, self._make = store, kind, make
         self._seen = 0
-        self._errors: Mapping[str, float] = {}
+        self._value: T | None = None
 
-    def errors(self) -> Mapping[str, float]:
-        """Quantity -> mean relative error."""
+    def value(self) -> T:
+        """As of now."""
         revision = self._store.revision()
-        if self._changed():
-            records = self._store.list("Outcome").records
-            self._errors = prediction_errors(decode(Outcome, record.spec, "spec") for record in records)
+        if self._value is None or self._changed():
+            self._value = self._make(self._store.list(self._kind).records)
         self._seen = revision
-        return self._errors
+        return self._value
 
     def _changed(self) -> bool:
         try:
-            return self._seen == 0 or bool(self._store.events(["Outcome"], self._seen, 1))
+            return bool(self._store.events([self._kind], self._seen, 1))
         except Conflict:
             return True  # too long ago to tell
 
@@ -83,22 +107,48 @@ def _usage(ledger: UsageLedger) -> Iterable[tuple[Sequence[str], UsageTotals]]:
     return [((one.profile, one.model, one.version, one.cohort), one.totals) for one in ledger.series()]
 
 
-def _jobs(store: ResourceStore) -> Mapping[str, int]:
-    return Counter(decode(JobStatus, record.status, "status").state for record in store.list("Job").records)
+def _figures_of(fleet: Fleet, totals: DeviceTotals, name: str) -> DeviceFigures | None:
+    device, heard = fleet.device(name), fleet.heard_at(name)
+    if device is None:
+        return None
+    profile, status = device.spec.profile, device.status
+    return DeviceFigures(
+        name,
+        profile,
+        status.model,
+        status.version,
+        status.state,
+        heard is not None,
+        heard or status.last_seen,
+        status.p95_seconds,
+        totals.of(name, profile, status.model, status.version),
+    )
 
 
-def _rollouts(store: ResourceStore) -> Mapping[tuple[str, ...], int]:
+def _predictions(records: Iterable[Record]) -> Mapping[str, float]:
+    return prediction_errors(decode(Outcome, record.spec, "spec") for record in records)
+
+
+def _jobs(records: Iterable[Record]) -> Mapping[str, int]:
+    return Counter(decode(JobStatus, record.status, "status").state for record in records)
+
+
+def _rollouts(records: Iterable[Record]) -> Mapping[tuple[str, ...], int]:
     """(rollout, step from 1, device state) -> devices."""
     return {
         (name, str(status.step + 1), state): int(count)
-        for name, status in _standing(store)
+        for name, status in _standing(records)
         for state, count in status.devices.items()
     }
 
 
-def _standing(store: ResourceStore) -> Iterator[tuple[str, RolloutStatus]]:
+def _rollout_states(records: Iterable[Record]) -> Mapping[str, str]:
+    return {name: status.state for name, status in _standing(records)}
+
+
+def _standing(records: Iterable[Record]) -> Iterator[tuple[str, RolloutStatus]]:
     """The rollouts that are not superseded."""
-    for record in store.list("Rollout").records:
+    for record in records:
         status = decode(RolloutStatus, record.status, "status")
         if status.state != RolloutState.SUPERSEDED:
             yield record.name, status

@@ -21,7 +21,7 @@ from edge_compress.store.interface import UsageTotals
 
 N = TypeVar("N", int, float)
 
-_MICRO = 1_000_000
+MICRO = 1_000_000
 _MOST_FOLDED = 256
 _PREFERRED = ("rapl", "ina", "hwmon", "battery", "nvml", "external", "estimate")
 """Meters before estimates: one of them is shown where a device has several."""
@@ -86,8 +86,8 @@ class Total:
             inferences=dict(self.inferences),
             bucket_bounds=LATENCY_BOUNDS if self.timed else (),
             bucket_counts=tuple(self.counts) if self.timed else (),
-            duration_sum=self.micros / _MICRO,
-            energy={meter: amount / _MICRO for meter, amount in self.microjoules.items()},
+            duration_sum=self.micros / MICRO,
+            energy={meter: amount / MICRO for meter, amount in self.microjoules.items()},
         )
 
     def _add(self, row: UsageTotals, sign: int) -> None:
@@ -95,9 +95,9 @@ class Total:
             self.inferences[outcome] += sign * count
         for index, count in enumerate(in_fleet_buckets(row)):
             self.counts[index] += sign * count
-        self.micros += sign * round(row.duration_sum * _MICRO)
+        self.micros += sign * round(row.duration_sum * MICRO)
         for meter, joules in row.energy.items():
-            self.microjoules[meter] += sign * round(joules * _MICRO)
+            self.microjoules[meter] += sign * round(joules * MICRO)
 
 
 def in_fleet_buckets(row: UsageTotals) -> Sequence[int]:

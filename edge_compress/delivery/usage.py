@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from edge_compress.delivery.device_totals import DeviceTotals
 from edge_compress.delivery.totals import Total, energy_per_inference, folded, joined, totals_of
 from edge_compress.domain.histogram import quantile
 from edge_compress.domain.session import UsageReport
@@ -51,9 +52,16 @@ class DeviceUsage:
 class UsageLedger:
     """Running totals of every device. Call it on one event loop; ``series`` and ``load`` from any thread."""
 
-    def __init__(self, store: UsageStore, *, dropped: Callable[[str, int], None] = lambda reason, count: None) -> None:
+    def __init__(
+        self,
+        store: UsageStore,
+        *,
+        dropped: Callable[[str, int], None] = lambda reason, count: None,
+        by_device: DeviceTotals | None = None,
+    ) -> None:
         self._store = store
         self._dropped = dropped
+        self._by_device = by_device
         self._rows: dict[str, dict[UsageKey, UsageTotals]] = defaultdict(dict)
         self._sums: dict[UsageKey, Total] = defaultdict(Total)
         self._pending: dict[UsageKey, UsageTotals] = {}
@@ -169,6 +177,8 @@ class UsageLedger:
                 kept[retired] = folded(into, [(f"{device}/{key.boot_id}", row)])
             if rows:
                 await self._fold(kept, list(rows))
+            if self._by_device is not None:
+                self._by_device.forget(device)
 
     async def _fold(self, kept: dict[UsageKey, UsageTotals], gone: Sequence[UsageKey]) -> None:
         """Replace rows by others that add up to the same, durably first. The sums need no change."""
@@ -183,7 +193,10 @@ class UsageLedger:
         with self._reading:
             for key, row in batch:
                 rows = self._rows[key.device]
-                self._sums[_series(key)].replace(rows.pop(key, None), row)
+                before = rows.pop(key, None)
+                self._sums[_series(key)].replace(before, row)
+                if self._by_device is not None:
+                    self._by_device.replace(key, before, row)
                 rows[key] = row  # at the end: the boots heard of last are the ones kept
 
 

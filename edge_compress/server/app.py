@@ -22,9 +22,10 @@ from grpc_reflection.v1alpha import reflection
 
 from edge_compress.config import ServerSettings
 from edge_compress.delivery.fleet import Fleet, FleetSettings
-from edge_compress.delivery.observed import sources
+from edge_compress.delivery.observed import DeviceBoard, sources
 from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.usage import UsageLedger
+from edge_compress.device_metrics import DeviceMetrics
 from edge_compress.domain.artifact import Artifact
 from edge_compress.errors import StartupError
 from edge_compress.metrics import Metrics
@@ -122,7 +123,7 @@ class App:
         server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
         port = self._bind(server)
         await self._work(core)
-        self._serve_metrics(core.metrics)
+        self._serve_metrics(core.metrics, core.device_metrics)
         add_services(server, core, SizeLimits(self._settings.max_model_bytes, self._settings.max_data_bytes))
         status = _add_health(server)
         self._stack.push_async_callback(server.stop, _GRACE_SECONDS)
@@ -151,10 +152,14 @@ class App:
             observe=metrics.step,
         )
         self._stack.callback(engine.close)
-        ledger = UsageLedger(store, dropped=metrics.dropped)
+        devices = DeviceMetrics(self._settings.device_metrics) if self._settings.device_metrics else None
+        board = DeviceBoard(devices) if devices is not None else None
+        ledger = UsageLedger(store, dropped=metrics.dropped, by_device=board.totals if board is not None else None)
         await asyncio.to_thread(ledger.load)
         fleet = Fleet(store, ledger, self._pace.fleet, wrong=metrics.wrong_differences, clock=store.clock)
         metrics.sources = sources(store, fleet, ledger)
+        if board is not None:
+            board.follow(fleet)
         blob_use = BlobUse()
         queue = JobQueue(
             store,
@@ -168,7 +173,9 @@ class App:
         self._stack.callback(sizes.close)
         downloads = Downloads(store.blobs, sent=metrics.sent)
         self._stack.callback(downloads.close)
-        core = Core(store, registry, engine, metrics, Feed(store), fleet, queue, blob_use, declarations, sizes, downloads)
+        core = Core(
+            store, registry, engine, metrics, devices, Feed(store), fleet, queue, blob_use, declarations, sizes, downloads
+        )
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core
 
@@ -206,9 +213,9 @@ class App:
         for work in (reconciler.run(), collector.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(work))
 
-    def _serve_metrics(self, metrics: Metrics) -> None:
+    def _serve_metrics(self, metrics: Metrics, devices: DeviceMetrics | None) -> None:
         if self._metrics_listen is not None:
-            server = MetricsServer(metrics, self._metrics_listen.host, self._metrics_listen.port)
+            server = MetricsServer(metrics, self._metrics_listen.host, self._metrics_listen.port, devices)
             self._stack.push_async_callback(asyncio.to_thread, server.close)
             self.metrics_address = str(self._metrics_listen.with_port(server.port))
 

@@ -22,6 +22,7 @@ from edge_compress.api.v1 import (
 from edge_compress.delivery.control import RolloutControl
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.moving import Mover
+from edge_compress.device_metrics import DeviceMetrics
 from edge_compress.metrics import Metrics
 from edge_compress.plugin.registry import Registry
 from edge_compress.server import artifacts
@@ -65,6 +66,7 @@ class Core:
     registry: Registry
     engine: Engine
     metrics: Metrics
+    device_metrics: DeviceMetrics | None
     feed: Feed
     fleet: Fleet
     queue: JobQueue

@@ -92,9 +92,9 @@ def test_yaml_examples_are_valid_resources():
 
 
 def test_metrics_table_equals_what_the_server_has():
-    rows = re.findall(r"^\| `([a-z_]+)` \| ([a-z_, ]*) \|", README, re.M)
-    documented = {name: tuple(labels.split(", ")) for name, labels in rows}
-    assert documented == {name: labels for name, (_, labels, _) in metrics.SERIES.items()}
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| ([a-z_, ]*) \|", README, re.M)
+    documented = {name: tuple(filter(None, labels.strip().split(", "))) for name, labels in rows}
+    assert documented == {name: labels for name, (_, labels, _) in (metrics.SERIES | metrics.DEVICE_SERIES).items()}
     assert metrics.PREFIX in README
 
 

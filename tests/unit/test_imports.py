@@ -39,8 +39,10 @@ ALLOWED: dict[str, set[str]] = {
     "messages": {f"{E}.domain", f"{E}.errors", "google.protobuf"},
     "wire": {f"{E}.api.v1", f"{E}.domain", f"{E}.errors", f"{E}.messages", f"{E}.store.interface", "google.protobuf"},
     "status": {f"{E}.domain", f"{E}.errors", "google", "grpc", "grpc_status"},
-    "metrics": {f"{E}.domain", f"{E}.store.interface", f"{E}.__version__", "prometheus_client"},
-    "metrics_http": {f"{E}.errors", f"{E}.metrics", "prometheus_client"},
+    "exposition": {"prometheus_client"},
+    "metrics": {f"{E}.domain", f"{E}.exposition", f"{E}.store.interface", f"{E}.__version__"},
+    "device_metrics": {f"{E}.exposition", f"{E}.metrics"},
+    "metrics_http": {f"{E}.errors", f"{E}.exposition", f"{E}.metrics", f"{E}.device_metrics"},
     "worker": {
         f"{E}.{name}" for name in ("store.interface", "plugin", "graph", "domain", "metrics", "encoding", "errors", "__version__")
     }
@@ -48,13 +50,22 @@ ALLOWED: dict[str, set[str]] = {
     "worker.oneshot": {f"{E}.{name}" for name in ("store", "plugin", "graph", "domain", "errors")},
     "delivery": {
         f"{E}.{name}"
-        for name in ("store.interface", "plugin", "domain", "metrics", "encoding", "errors", "worker.engine", "__version__")
+        for name in ("store.interface", "plugin", "domain", "metrics", "device_metrics", "encoding", "errors", "worker.engine")
     },
     "server": {
         f"{E}.{name}"
         for name in ("api.v1", "wire", "messages", "status", "delivery", "store.interface", "domain", "errors", "encoding")
     }
-    | {f"{E}.plugin", f"{E}.config", f"{E}.metrics", f"{E}.worker.engine", f"{E}.__version__", "grpc", "google"}
+    | {
+        f"{E}.plugin",
+        f"{E}.config",
+        f"{E}.metrics",
+        f"{E}.device_metrics",
+        f"{E}.worker.engine",
+        f"{E}.__version__",
+        "grpc",
+        "google",
+    }
     | ZSTD,
     "server.app": {E, "grpc", "grpc_health", "grpc_reflection"},
     "agent": {f"{E}.{name}" for name in ("api.v1", "wire", "messages", "status", "config", "domain", "errors", "encoding")}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
 import threading
+import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from edge_compress import __version__
-from edge_compress.metrics import LABELS, PREFIX, SERIES, STEP_BOUNDS, Metrics, Sources
+from edge_compress.device_metrics import DeviceFigures, DeviceMetrics, DeviceTotal
+from edge_compress.exposition import page
+from edge_compress.metrics import DEVICE_SERIES, LABELS, PREFIX, SERIES, STEP_BOUNDS, Metrics, Sources
 from edge_compress.metrics_http import MetricsServer
 from edge_compress.store.interface import UsageTotals
 
@@ -53,8 +60,12 @@ def filled() -> Metrics:
     return metrics
 
 
-def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    text = generate_latest(metrics.registry).decode()
+def text_of(metrics: Metrics | DeviceMetrics, *, openmetrics: bool = False) -> str:
+    return b"".join(page(metrics.families(), openmetrics=openmetrics)).decode()
+
+
+def samples(metrics: Metrics | DeviceMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = text_of(metrics)
     return {
         (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -70,18 +81,44 @@ def test_the_contracts_series_are_there_under_their_names() -> None:
 def test_the_readme_lists_every_series_with_its_labels() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     _, _, table = readme.partition(f"| series, prefix `{PREFIX}` |")
-    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", table, re.MULTILINE)
-    assert {name: tuple(labels.split(", ")) for name, labels in rows} == {name: labels for name, (_, labels, _) in SERIES.items()}
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]*) \|", table, re.MULTILINE)
+    documented = {name: tuple(filter(None, labels.strip().split(", "))) for name, labels in rows}
+    assert documented == {name: labels for name, (_, labels, _) in (SERIES | DEVICE_SERIES).items()}
 
 
 def test_every_series_is_given_once_with_its_type_and_help() -> None:
-    families = list(text_string_to_metric_families(generate_latest(filled().registry).decode()))
+    families = list(text_string_to_metric_families(text_of(filled())))
     names = [family.name + ("_total" if family.type == "counter" else "") for family in families]
     assert sorted(names) == sorted(PREFIX + name for name in SERIES)
     for family, name in zip(families, names, strict=True):
         kind, labels, text = SERIES[name.removeprefix(PREFIX)]
         assert (family.type, family.documentation) == (kind, text)
         assert all(set(sample.labels) - {"le"} == set(labels) for sample in family.samples)
+
+
+class Parsed(Collector):
+    """What a parser made of a page."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def test_pages_are_byte_for_byte_what_prometheus_client_writes() -> None:
+    metrics = filled()
+    metrics.sent("delta", 12_345_678_901)
+    odd = UsageTotals({"ok": 10**7}, (1e-05, 0.25), (0, 10**7, 3), 1234567.891, {'estimate/a\\b"c\nd': 1e-9})
+    metrics.sources.usage = lambda: [(('a"b', "c\\d", "e\nf", ""), odd)]
+    for parse, write, openmetric in (
+        (text_string_to_metric_families, generate_latest, False),
+        (openmetrics.text_string_to_metric_families, openmetrics_exposition.generate_latest, True),
+    ):
+        text = text_of(metrics, openmetrics=openmetric)
+        registry = CollectorRegistry()
+        registry.register(Parsed(parse(text)))
+        assert write(registry).decode() == text
 
 
 def test_what_is_not_known_is_absent_and_never_zero() -> None:
@@ -123,6 +160,102 @@ def test_counting_is_safe_from_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert samples(metrics)["transfer_bytes_total", (("kind", "full"),)] == 20_000
+
+
+def device(name: str = "cam-1", **changes: object) -> DeviceFigures:
+    total = DeviceTotal({"ok": 7, "error": 1}, 1_500_000, {"rapl/package": 2_250_000})
+    return DeviceFigures(name, "cam", "vision", "v1", "Committed", True, 1e9, 0.25, total)._replace(**changes)
+
+
+def shown(*devices: DeviceFigures, most: int = 100) -> DeviceMetrics:
+    metrics = DeviceMetrics(most)
+    for one in devices:
+        metrics.show(one)
+    return metrics
+
+
+def test_a_device_shows_what_it_counted_and_where_it_stands() -> None:
+    labels = {"device": "cam-1", "profile": "cam", "model": "vision", "version": "v1"}
+    found = samples(shown(device()))
+
+    def at(name: str, **more: str) -> float:
+        return found[f"device_{name}", tuple(sorted({**labels, **more}.items()))]
+
+    assert (at("inferences_total", outcome="ok"), at("inferences_total", outcome="error")) == (7, 1)
+    assert at("energy_joules_total", source="rapl", scope="package") == 2.25
+    assert (at("inference_duration_seconds_total"), at("inference_p95_seconds")) == (1.5, 0.25)
+    assert (at("connected", state="Committed"), at("last_seen_timestamp_seconds")) == (1, 1e9)
+    assert found["device_series_dropped_total", ()] == 0
+    assert len(found) == device().series + 1
+
+
+def test_device_families_have_their_types_and_labels_in_both_formats() -> None:
+    metrics = shown(device())
+    for parse, openmetric in ((text_string_to_metric_families, False), (openmetrics.text_string_to_metric_families, True)):
+        families = {family.name: family for family in parse(text_of(metrics, openmetrics=openmetric))}
+        assert len(families) == len(DEVICE_SERIES)
+        for name, (kind, labels, text) in DEVICE_SERIES.items():
+            family = families[(PREFIX + name).removesuffix("_total")]
+            assert (family.type, family.documentation) == (kind, text)
+            assert all(set(sample.labels) == set(labels) for sample in family.samples)
+
+
+def test_a_device_of_which_little_is_known_has_few_lines() -> None:
+    found = samples(shown(device(), device(p95_seconds=None, total=None, model="", version="", state="Idle")))
+    assert {name for name, _ in found} == {
+        "device_connected",
+        "device_last_seen_timestamp_seconds",
+        "device_series_dropped_total",
+    }
+    assert len(found) == 3
+
+
+def test_a_forgotten_device_leaves_nothing() -> None:
+    metrics = shown(device(), device("cam-2"))
+    metrics.forget("cam-1")
+    metrics.forget("stranger")
+    assert {dict(labels).get("device") for _, labels in samples(metrics)} == {"cam-2", None}
+
+
+def test_what_is_beyond_the_bound_is_left_out_whole_and_counted() -> None:
+    metrics = shown(*(device(f"cam-{index}") for index in range(4)), most=2 * device().series + 1)
+    for scrape in (1, 2):
+        found = samples(metrics)
+        assert {dict(labels).get("device") for _, labels in found} == {"cam-0", "cam-1", None}
+        assert found["device_series_dropped_total", ()] == scrape * 2 * device().series
+    metrics.forget("cam-0")
+    assert "cam-2" in text_of(metrics)
+
+
+def test_single_devices_are_served_only_where_somebody_asked_for_it(served: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="404") as refused:
+        fetch(served + "/devices", "")
+    with refused.value as answer:
+        assert "--device-metrics" in answer.read().decode()
+    server = MetricsServer(filled(), "127.0.0.1", 0, shown(device()))
+    try:
+        kind, text = fetch(f"http://127.0.0.1:{server.port}/metrics/devices", "application/openmetrics-text")
+        assert kind.startswith("application/openmetrics-text")
+        assert text.endswith("# EOF\n")
+        assert 'device="cam-1"' in text
+    finally:
+        server.close()
+
+
+def test_other_addresses_and_methods_are_refused_in_words(served: str) -> None:
+    for path, method, status in (("/nothing", "GET", 404), ("/metrics", "POST", 405)):
+        request = urllib.request.Request(served.removesuffix("/metrics") + path, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        with refused.value as answer:
+            assert answer.code == status
+
+
+def test_the_page_of_the_fleet_is_packed_for_who_takes_that(served: str) -> None:
+    request = urllib.request.Request(served, headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.read()).decode() == fetch(served, "")[1]
 
 
 @pytest.fixture
