@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
-.PHONY: demo test check fix protos dashboards install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles bench-techniques \
-	bench-fleet bench-downloads bench-rollout bench-updates
+.PHONY: demo test check fix protos dashboards install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles \
+	bench-techniques bench-fleet bench-downloads bench-metrics bench-rollout bench-updates
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,9 @@ bench-fleet: install
 # Held against nginx, too, where it is installed (Debian: nginx-light).
 bench-downloads: install
 	$(BIN)/python -m tests.bench.downloads $(BENCH)
+
+bench-metrics: install
+	$(BIN)/python -m tests.bench.metrics $(BENCH)
 
 bench-rollout: install
 	$(BIN)/python -m tests.bench.rollout $(BENCH)
