@@ -18,6 +18,7 @@ import grpc
 
 from edge_compress import wire
 from edge_compress.api.v1 import (
+    agents_pb2,
     agents_pb2_grpc,
     artifacts_pb2_grpc,
     common_pb2,
@@ -34,6 +35,7 @@ from edge_compress.calls import Calls
 from edge_compress.config import DEFAULT_SERVER
 from edge_compress.domain.command import Command
 from edge_compress.domain.job import JobState
+from edge_compress.domain.overview import DeviceHistory, FleetOverview
 from edge_compress.domain.resource import Change, PlanPreview, Plugin, Stored
 from edge_compress.domain.schema import unknown_name
 from edge_compress.domain.spec import Model, dump_resource
@@ -157,6 +159,16 @@ class Client:
 
         return Watch(self._calls, follow, names).changes(since, seconds)
 
+    def overview(self) -> FleetOverview:
+        """The fleet at a glance: profiles, what they did in the last minute, rollouts under way."""
+        answer = self._calls.unary(self._agents.GetFleetOverview, agents_pb2.GetFleetOverviewRequest())
+        return from_message(FleetOverview, answer)
+
+    def history(self, device: str) -> DeviceHistory:
+        """The last hour of a device, as far as the server saw it. Raises NotFound."""
+        answer = self._calls.unary(self._agents.GetDeviceHistory, common_pb2.GetRequest(name=device))
+        return from_message(DeviceHistory, answer)
+
     def delete(self, kind: str, name: str) -> None:
         """Remove a resource. Raises NotFound, and InUse while others need it."""
         repeated = False
@@ -258,6 +270,10 @@ class Client:
     def download(self, sha256: str, path: Path | str, progress: Callable[[int], None] = lambda done: None) -> None:
         """Fetch a blob to ``path``, which appears when whole and verified. Raises NotFound, Corrupt."""
         self._transfer.download(sha256, Path(path), progress)
+
+    @property
+    def _agents(self) -> Any:
+        return self._stubs[agents_pb2_grpc.AgentServiceStub]
 
     @property
     def _compression(self) -> Any:

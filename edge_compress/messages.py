@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from edge_compress.domain import artifact, fleet, plan, resource, rollout
+from edge_compress.domain import artifact, fleet, overview, plan, resource, rollout
 from edge_compress.domain.quantity import Quantity
 from edge_compress.domain.schema import FieldFacts, decode, encode, fields_of, join
 from edge_compress.errors import InvalidSpec
@@ -34,6 +34,8 @@ _RENAMED: dict[tuple[type, str], str] = {
     (resource.ObjectMeta, "updated_at"): "updated_at_seconds",
     (resource.PlannedCandidate, "bytes"): "size_bytes",
     (rollout.RolloutStatus, "share"): "share_ratio",
+    (overview.RolloutOverview, "share"): "share_ratio",
+    (overview.HistoryPoint, "at"): "at_seconds",
 }
 _KEPT_HOME = {
     (artifact.Artifact, "name"),  # travels as metadata.name

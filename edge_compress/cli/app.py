@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from edge_compress.cli import about, change, compress, fleet, look, processes, rollout, simulate
+from edge_compress.cli import about, change, compress, fleet, look, processes, rollout, simulate, top
 
 FAILED, USAGE, INFEASIBLE = 1, 2, 3
 _SERVER_PACKAGES = {"onnx", "pluggy", "torch", "prometheus_client", "grpc_health", "grpc_reflection"}
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for module in (processes, fleet, look, change, rollout, compress, simulate, about):
+for module in (processes, fleet, look, change, rollout, top, compress, simulate, about):
     module.add_to(app)
 
 

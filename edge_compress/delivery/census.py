@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where a device is."""
+    """Where a device is, and what it runs."""
 
     profile: str
     state: str
+    model: str = ""
+    version: str = ""
 
 
 class Census:

@@ -20,7 +20,8 @@ from edge_compress.delivery.devices import Device, DeviceBook
 from edge_compress.delivery.running import SETTLED, ArtifactBook, joined, moved, runs
 from edge_compress.delivery.sessions import Session, Welcome
 from edge_compress.delivery.usage import UsageLedger
-from edge_compress.domain.fleet import DeviceSpec, DeviceStatus
+from edge_compress.domain.fleet import DISCONNECTED, DeviceSpec, DeviceStatus
+from edge_compress.domain.overview import HistoryPoint
 from edge_compress.domain.schema import decode
 from edge_compress.domain.session import Assignment, Hello, Move, UsageReport
 from edge_compress.domain.spec import DeviceProfileSpec
@@ -28,7 +29,6 @@ from edge_compress.errors import Conflict, EdgeCompressError, InUse, NotFound, U
 from edge_compress.store.interface import ResourceStore, UsageKey, UsageTotals
 
 _log = logging.getLogger(__name__)
-DISCONNECTED = "Disconnected"
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,12 @@ class Fleet:
     def device(self, name: str) -> Device | None:
         """A device with its durable status; None where there is none."""
         return self._book.get(name)
+
+    def history(self, name: str) -> tuple[HistoryPoint, ...]:
+        """The last hour of a device. Raises NotFound."""
+        if self._book.get(name) is None:
+            raise NotFound("Device", name)
+        return self._ledger.histories.points(name)
 
     def heard_at(self, name: str) -> float | None:
         """When a device last said something, in seconds since the epoch; None: it has no session."""
@@ -205,9 +211,13 @@ class Fleet:
     def _note(self, name: str) -> None:
         """Count a device where it is now."""
         device = self._book.get(name)
-        state = device.status.state if device is not None and name in self._sessions else DISCONNECTED
-        self.census.note(name, Place(device.spec.profile, state) if device is not None else None)
+        self.census.note(name, self._place(device) if device is not None else None)
         self.noted(name)
+
+    def _place(self, device: Device) -> Place:
+        status = device.status
+        state = status.state if device.name in self._sessions else DISCONNECTED
+        return Place(device.spec.profile, state, status.model, status.version)
 
     def _is_new(self, name: str, assignment: Assignment) -> bool:
         device = self._book.get(name)

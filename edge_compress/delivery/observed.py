@@ -6,11 +6,11 @@ Every function is called from the thread that serves a scrape. What the series a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from edge_compress.delivery.device_totals import DeviceTotals
 from edge_compress.delivery.fleet import Fleet
+from edge_compress.delivery.remembered import Remembered
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.device_metrics import DeviceFigures, DeviceMetrics
 from edge_compress.domain.artifact import Measurement, Outcome
@@ -18,11 +18,8 @@ from edge_compress.domain.job import JobStatus
 from edge_compress.domain.plan import Prediction
 from edge_compress.domain.rollout import RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode
-from edge_compress.errors import Conflict
 from edge_compress.metrics import Sources
 from edge_compress.store.interface import Record, ResourceStore, UsageTotals
-
-T = TypeVar("T")
 
 
 def sources(store: ResourceStore, fleet: Fleet, ledger: UsageLedger) -> Sources:
@@ -30,10 +27,10 @@ def sources(store: ResourceStore, fleet: Fleet, ledger: UsageLedger) -> Sources:
     return Sources(
         usage=lambda: _usage(ledger),
         devices=fleet.states,
-        jobs=_Remembered(store, "Job", _jobs).value,
-        rollouts=_Remembered(store, "Rollout", _rollouts).value,
-        rollout_states=_Remembered(store, "Rollout", _rollout_states).value,
-        predictions=_Remembered(store, "Outcome", _predictions).value,
+        jobs=Remembered(store, "Job", _jobs).value,
+        rollouts=Remembered(store, "Rollout", _rollouts).value,
+        rollout_states=Remembered(store, "Rollout", _rollout_states).value,
+        predictions=Remembered(store, "Outcome", _predictions).value,
     )
 
 
@@ -78,29 +75,6 @@ def _figures(predicted: Prediction, real: Measurement) -> list[tuple[str, float 
         ("memory", predicted.memory_bytes, real.peak_memory_bytes),
         ("energy", predicted.energy_joules, real.energy.joules),
     ]
-
-
-class _Remembered(Generic[T]):
-    """What is made of all records of a kind, made anew only when one of them changed: ``value`` answers from memory else."""
-
-    def __init__(self, store: ResourceStore, kind: str, make: Callable[[Iterable[Record]], T]) -> None:
-        self._store, self._kind, self._make = store, kind, make
-        self._seen = 0
-        self._value: T | None = None
-
-    def value(self) -> T:
-        """As of now."""
-        revision = self._store.revision()
-        if self._value is None or self._changed():
-            self._value = self._make(self._store.list(self._kind).records)
-        self._seen = revision
-        return self._value
-
-    def _changed(self) -> bool:
-        try:
-            return bool(self._store.events([self._kind], self._seen, 1))
-        except Conflict:
-            return True  # too long ago to tell
 
 
 def _usage(ledger: UsageLedger) -> Iterable[tuple[Sequence[str], UsageTotals]]:

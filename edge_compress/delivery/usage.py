@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_compress.delivery.device_totals import DeviceTotals
+from edge_compress.delivery.histories import Histories
 from edge_compress.delivery.totals import Total, energy_per_inference, folded, joined, totals_of
 from edge_compress.domain.histogram import quantile
 from edge_compress.domain.session import UsageReport
@@ -62,6 +63,8 @@ class UsageLedger:
         self._store = store
         self._dropped = dropped
         self._by_device = by_device
+        self.histories = Histories()
+        """the last hour of each device"""
         self._rows: dict[str, dict[UsageKey, UsageTotals]] = defaultdict(dict)
         self._sums: dict[UsageKey, Total] = defaultdict(Total)
         self._pending: dict[UsageKey, UsageTotals] = {}
@@ -71,7 +74,7 @@ class UsageLedger:
 
     def load(self) -> None:
         """Take up what was stored before; blocks."""
-        self._settle(self._store.usage())
+        self._settle(self._store.usage(), live=False)
 
     async def accept(self, device: str, profile: str, reports: Sequence[UsageReport]) -> None:
         """Count reports of ``device``; returns when they are durable. What the store raises comes through."""
@@ -147,7 +150,7 @@ class UsageLedger:
                 raise
             finally:
                 self._storing = {}
-            self._settle(batch.items())
+            self._settle(batch.items(), live=True)
             for device in {key.device for key in batch}:
                 await self._fold_boots(device)
 
@@ -177,6 +180,7 @@ class UsageLedger:
                 kept[retired] = folded(into, [(f"{device}/{key.boot_id}", row)])
             if rows:
                 await self._fold(kept, list(rows))
+            self.histories.forget(device)
             if self._by_device is not None:
                 self._by_device.forget(device)
 
@@ -189,7 +193,7 @@ class UsageLedger:
             for key, row in kept.items():
                 self._rows[key.device][key] = row
 
-    def _settle(self, batch: Iterable[tuple[UsageKey, UsageTotals]]) -> None:
+    def _settle(self, batch: Iterable[tuple[UsageKey, UsageTotals]], *, live: bool) -> None:
         with self._reading:
             for key, row in batch:
                 rows = self._rows[key.device]
@@ -197,6 +201,8 @@ class UsageLedger:
                 self._sums[_series(key)].replace(before, row)
                 if self._by_device is not None:
                     self._by_device.replace(key, before, row)
+                if live:
+                    self.histories.add(key.device, before, row)
                 rows[key] = row  # at the end: the boots heard of last are the ones kept
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from edge_compress.errors import Conflict
 
+DISCONNECTED = "Disconnected"
+"""what a device counts as that has no session, wherever it stood"""
+
 
 class DeviceState(enum.StrEnum):
     """Where a device stands with its newest assignment."""

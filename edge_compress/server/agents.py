@@ -10,8 +10,11 @@ from typing import Any
 
 from edge_compress.api.v1 import agents_pb2, agents_pb2_grpc, common_pb2
 from edge_compress.delivery.fleet import Fleet
+from edge_compress.delivery.overview import Overview
 from edge_compress.delivery.sessions import Session as LiveSession
+from edge_compress.domain.overview import DeviceHistory
 from edge_compress.errors import EdgeCompressError, InvalidInput, NotFound
+from edge_compress.messages import to_message
 from edge_compress.server.refusals import MissingReference, Silent
 from edge_compress.server.resources import Reader, required
 from edge_compress.server.session_wire import ServerMessages, hello_from_wire, move_from_wire, reports_from_wire, welcome_to_wire
@@ -21,10 +24,11 @@ _HELLO_SECONDS = 20.0
 
 
 class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
-    """``reader`` answers about devices; ``dropped`` hears of messages that made no sense, as ``Metrics.dropped`` does."""
+    """``reader`` answers about devices, ``overview`` about all of them; ``dropped`` hears of messages that made no sense, as
+    ``Metrics.dropped`` does."""
 
-    def __init__(self, fleet: Fleet, reader: Reader, dropped: Callable[[str, int], None]) -> None:
-        self._fleet, self._reader, self._dropped = fleet, reader, dropped
+    def __init__(self, fleet: Fleet, reader: Reader, dropped: Callable[[str, int], None], overview: Overview) -> None:
+        self._fleet, self._reader, self._dropped, self._overview = fleet, reader, dropped, overview
         self._messages = ServerMessages()
 
     async def GetDevice(self, request: common_pb2.GetRequest, context: Any) -> agents_pb2.Device:
@@ -48,6 +52,15 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
         """See the service's definition."""
         await self._fleet.forget(required(request.name, "name"))
         return common_pb2.DeleteResponse()
+
+    async def GetFleetOverview(self, request: agents_pb2.GetFleetOverviewRequest, context: Any) -> agents_pb2.FleetOverview:
+        """See the service's definition."""
+        return to_message(await asyncio.to_thread(self._overview.read), agents_pb2.FleetOverview)
+
+    async def GetDeviceHistory(self, request: common_pb2.GetRequest, context: Any) -> agents_pb2.DeviceHistory:
+        """See the service's definition."""
+        history = DeviceHistory(self._fleet.history(required(request.name, "name")))
+        return to_message(history, agents_pb2.DeviceHistory)
 
     async def Session(
         self, messages: AsyncIterator[agents_pb2.AgentMessage], context: Any

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from edge_compress.config import ServerSettings
 from edge_compress.delivery.fleet import Fleet, FleetSettings
 from edge_compress.delivery.observed import DeviceBoard, sources
+from edge_compress.delivery.overview import Overview
 from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.device_metrics import DeviceMetrics
@@ -174,7 +175,19 @@ class App:
         downloads = Downloads(store.blobs, sent=metrics.sent)
         self._stack.callback(downloads.close)
         core = Core(
-            store, registry, engine, metrics, devices, Feed(store), fleet, queue, blob_use, declarations, sizes, downloads
+            store,
+            registry,
+            engine,
+            metrics,
+            devices,
+            Feed(store),
+            fleet,
+            queue,
+            Overview(store, fleet.census, ledger),
+            blob_use,
+            declarations,
+            sizes,
+            downloads,
         )
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core
@@ -210,7 +223,7 @@ class App:
 
         core.sizes.found = look_again
         collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds)
-        for work in (reconciler.run(), collector.run()):
+        for work in (reconciler.run(), collector.run(), core.overview.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(work))
 
     def _serve_metrics(self, metrics: Metrics, devices: DeviceMetrics | None) -> None:

@@ -22,6 +22,7 @@ from edge_compress.api.v1 import (
 from edge_compress.delivery.control import RolloutControl
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.moving import Mover
+from edge_compress.delivery.overview import Overview
 from edge_compress.device_metrics import DeviceMetrics
 from edge_compress.metrics import Metrics
 from edge_compress.plugin.registry import Registry
@@ -70,6 +71,7 @@ class Core:
     feed: Feed
     fleet: Fleet
     queue: JobQueue
+    overview: Overview
     blob_use: BlobUse
     declarations: Declarations
     sizes: UpdateSizes
@@ -90,7 +92,7 @@ def add_services(server: Any, core: Core, limits: SizeLimits) -> None:
     control = RolloutControl(core.store, Mover(core.store, core.registry), clock=core.store.clock)
     deployment_service = DeploymentService(core.declarations, core.reader("Deployment"), core.reader("Rollout"), control)
     artifact_service = artifacts.ArtifactService(core.declarations, core.reader("Artifact"), uploads, core.downloads)
-    agent_service = AgentServicer(core.fleet, core.reader("Device"), core.metrics.dropped)
+    agent_service = AgentServicer(core.fleet, core.reader("Device"), core.metrics.dropped, core.overview)
     profiles_pb2_grpc.add_ProfileServiceServicer_to_server(profile_service, server)  # type: ignore[no-untyped-call]  # generated
     models_pb2_grpc.add_ModelServiceServicer_to_server(model_service, server)  # type: ignore[no-untyped-call]  # generated
     compression_pb2_grpc.add_CompressionServiceServicer_to_server(_compression(core), server)  # type: ignore[no-untyped-call]  # generated

@@ -14,6 +14,7 @@ import grpc
 from edge_compress.api.v1 import agents_pb2_grpc
 from edge_compress.delivery.fleet import Fleet, FleetSettings
 from edge_compress.delivery.observed import sources
+from edge_compress.delivery.overview import Overview
 from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.domain.artifact import Artifact, GoldenVectors
@@ -44,6 +45,7 @@ class DeliveryServer:
         pace, registry = ReconcileSettings(tick_seconds=0.1), Registry.load(only=["metrics", "onnxruntime"])
         self.reconciler = Reconciler(self.store, self.fleet, registry, key_of, pace, clock=self.store.clock)
         self.metrics.sources = sources(self.store, self.fleet, self.ledger)
+        self.overview = Overview(self.store, self.fleet.census, self.ledger)
         self.feed = Feed(self.store)
         self._server = grpc.aio.server(interceptors=[CallInterceptor()])
 
@@ -51,12 +53,12 @@ class DeliveryServer:
         await asyncio.to_thread(self.ledger.load)
         await self.fleet.start()
         self.feed.start()
-        servicer = AgentServicer(self.fleet, Reader(self.store, self.feed, "Device"), self.metrics.dropped)
+        servicer = AgentServicer(self.fleet, Reader(self.store, self.feed, "Device"), self.metrics.dropped, self.overview)
         agents_pb2_grpc.add_AgentServiceServicer_to_server(servicer, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         self.http = MetricsServer(self.metrics, "127.0.0.1", 0)
-        self._reconciling = asyncio.create_task(self.reconciler.run())
+        self._reconciling = asyncio.gather(self.reconciler.run(), self.overview.run())
 
     async def stop(self) -> None:
         self._reconciling.cancel()

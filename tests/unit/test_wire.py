@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_compress import wire
-from edge_compress.api.v1 import compression_pb2, deployments_pb2, models_pb2, profiles_pb2
-from edge_compress.domain import artifact, fleet, job, plan, resource, rollout, spec
+from edge_compress.api.v1 import agents_pb2, compression_pb2, deployments_pb2, models_pb2, profiles_pb2
+from edge_compress.domain import artifact, fleet, job, overview, plan, resource, rollout, spec
 from edge_compress.domain.schema import encode
 from edge_compress.errors import InvalidSpec
 from edge_compress.messages import from_message, to_message
@@ -316,6 +316,17 @@ def test_a_plan_tells_an_update_and_keeps_quiet_of_what_is_not_known() -> None:
     known = resource.PlannedPair("m", "p", download_bytes=9, update_bytes=0, previous="m-1", fresh_update_bytes=5)
     preview = resource.PlanPreview(pairs=(known, resource.PlannedPair("m", "q")))
     assert from_message(resource.PlanPreview, to_message(preview, compression_pb2.PlanResponse)) == preview
+
+
+def test_the_fleet_at_a_glance_comes_back_equal() -> None:
+    recent = overview.Figures(1.5, 0.25, 0.0, None, "")
+    version = overview.VersionOverview("vision", "v1", 3, recent)
+    profile = overview.ProfileOverview("cam", {"Committed": 3}, recent, (version,))
+    rollout_ = overview.RolloutOverview("vision-1", "Paused", 2, 4, 0.5, "Fail", "why", {"Trial": 1})
+    whole = overview.FleetOverview(60.0, (profile,), (rollout_,))
+    assert from_message(overview.FleetOverview, to_message(whole, agents_pb2.FleetOverview)) == whole
+    history = overview.DeviceHistory((overview.HistoryPoint(0.0), overview.HistoryPoint(60.0, 0.0, 0.5)))
+    assert from_message(overview.DeviceHistory, to_message(history, agents_pb2.DeviceHistory)) == history
 
 
 def test_enums_speak_the_stores_words() -> None:

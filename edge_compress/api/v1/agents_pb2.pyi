@@ -297,6 +297,108 @@ class ListDevicesResponse(_message.Message):
     next_page_token: str
     def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class GetFleetOverviewRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FleetOverview(_message.Message):
+    __slots__ = ("window_seconds", "profiles", "rollouts")
+    WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PROFILES_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUTS_FIELD_NUMBER: _ClassVar[int]
+    window_seconds: float
+    profiles: _containers.RepeatedCompositeFieldContainer[ProfileOverview]
+    rollouts: _containers.RepeatedCompositeFieldContainer[RolloutOverview]
+    def __init__(self, window_seconds: _Optional[float] = ..., profiles: _Optional[_Iterable[_Union[ProfileOverview, _Mapping]]] = ..., rollouts: _Optional[_Iterable[_Union[RolloutOverview, _Mapping]]] = ...) -> None: ...
+
+class Figures(_message.Message):
+    __slots__ = ("inferences_per_second", "errors_per_second", "p95_seconds", "joules_per_inference", "energy_source")
+    INFERENCES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    P95_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    JOULES_PER_INFERENCE_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    inferences_per_second: float
+    errors_per_second: float
+    p95_seconds: float
+    joules_per_inference: float
+    energy_source: str
+    def __init__(self, inferences_per_second: _Optional[float] = ..., errors_per_second: _Optional[float] = ..., p95_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ..., energy_source: _Optional[str] = ...) -> None: ...
+
+class ProfileOverview(_message.Message):
+    __slots__ = ("profile", "devices", "recent", "versions")
+    class DevicesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    profile: str
+    devices: _containers.ScalarMap[str, int]
+    recent: Figures
+    versions: _containers.RepeatedCompositeFieldContainer[VersionOverview]
+    def __init__(self, profile: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ..., recent: _Optional[_Union[Figures, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionOverview, _Mapping]]] = ...) -> None: ...
+
+class VersionOverview(_message.Message):
+    __slots__ = ("model", "version", "devices", "recent")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    devices: int
+    recent: Figures
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., devices: _Optional[int] = ..., recent: _Optional[_Union[Figures, _Mapping]] = ...) -> None: ...
+
+class RolloutOverview(_message.Message):
+    __slots__ = ("name", "state", "step", "steps", "share_ratio", "verdict", "message", "devices")
+    class DevicesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    step: int
+    steps: int
+    share_ratio: float
+    verdict: str
+    message: str
+    devices: _containers.ScalarMap[str, int]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., share_ratio: _Optional[float] = ..., verdict: _Optional[str] = ..., message: _Optional[str] = ..., devices: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class DeviceHistory(_message.Message):
+    __slots__ = ("points",)
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    points: _containers.RepeatedCompositeFieldContainer[HistoryPoint]
+    def __init__(self, points: _Optional[_Iterable[_Union[HistoryPoint, _Mapping]]] = ...) -> None: ...
+
+class HistoryPoint(_message.Message):
+    __slots__ = ("at_seconds", "mean_seconds", "joules_per_inference")
+    AT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    JOULES_PER_INFERENCE_FIELD_NUMBER: _ClassVar[int]
+    at_seconds: float
+    mean_seconds: float
+    joules_per_inference: float
+    def __init__(self, at_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ..., joules_per_inference: _Optional[float] = ...) -> None: ...
+
 class WatchDevicesResponse(_message.Message):
     __slots__ = ("type", "device")
     TYPE_FIELD_NUMBER: _ClassVar[int]

@@ -56,6 +56,16 @@ class AgentServiceStub:
                 request_serializer=edge__compress_dot_api_dot_v1_dot_common__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=edge__compress_dot_api_dot_v1_dot_common__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.GetFleetOverview = channel.unary_unary(
+                '/edge_compress.api.v1.AgentService/GetFleetOverview',
+                request_serializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.GetFleetOverviewRequest.SerializeToString,
+                response_deserializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.FleetOverview.FromString,
+                _registered_method=True)
+        self.GetDeviceHistory = channel.unary_unary(
+                '/edge_compress.api.v1.AgentService/GetDeviceHistory',
+                request_serializer=edge__compress_dot_api_dot_v1_dot_common__pb2.GetRequest.SerializeToString,
+                response_deserializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.DeviceHistory.FromString,
+                _registered_method=True)
         self.Session = channel.stream_stream(
                 '/edge_compress.api.v1.AgentService/Session',
                 request_serializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.AgentMessage.SerializeToString,
@@ -95,6 +105,20 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFleetOverview(self, request, context):
+        """The fleet at a glance: profiles, what they did in the last minute, rollouts under way. Idempotent; retry UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeviceHistory(self, request, context):
+        """The last hour of one Device, as far as this server saw it. NOT_FOUND (ResourceInfo). Idempotent; retry UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Session(self, request_iterator, context):
         """The one stream of an agent: Hello first, then heartbeats, moves and reports; back come welcome, assignments and acknowledgements.
         The newest session of a device ends the older one with ABORTED. INVALID_ARGUMENT (hello); FAILED_PRECONDITION (unknown profile);
@@ -126,6 +150,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.DeleteDevice,
                     request_deserializer=edge__compress_dot_api_dot_v1_dot_common__pb2.DeleteRequest.FromString,
                     response_serializer=edge__compress_dot_api_dot_v1_dot_common__pb2.DeleteResponse.SerializeToString,
+            ),
+            'GetFleetOverview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFleetOverview,
+                    request_deserializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.GetFleetOverviewRequest.FromString,
+                    response_serializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.FleetOverview.SerializeToString,
+            ),
+            'GetDeviceHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeviceHistory,
+                    request_deserializer=edge__compress_dot_api_dot_v1_dot_common__pb2.GetRequest.FromString,
+                    response_serializer=edge__compress_dot_api_dot_v1_dot_agents__pb2.DeviceHistory.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -242,6 +276,60 @@ class AgentService:
             '/edge_compress.api.v1.AgentService/DeleteDevice',
             edge__compress_dot_api_dot_v1_dot_common__pb2.DeleteRequest.SerializeToString,
             edge__compress_dot_api_dot_v1_dot_common__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFleetOverview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_compress.api.v1.AgentService/GetFleetOverview',
+            edge__compress_dot_api_dot_v1_dot_agents__pb2.GetFleetOverviewRequest.SerializeToString,
+            edge__compress_dot_api_dot_v1_dot_agents__pb2.FleetOverview.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeviceHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edge_compress.api.v1.AgentService/GetDeviceHistory',
+            edge__compress_dot_api_dot_v1_dot_common__pb2.GetRequest.SerializeToString,
+            edge__compress_dot_api_dot_v1_dot_agents__pb2.DeviceHistory.FromString,
             options,
             channel_credentials,
             insecure,
