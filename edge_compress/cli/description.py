@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_compress.cli.glance import history_lines
 from edge_compress.cli.kinds import Kind, age, labels, parameters
 from edge_compress.cli.printing import as_yaml, document, table, timestamp
 from edge_compress.client import Client
@@ -19,7 +20,7 @@ def described(client: Client, kind: Kind, name: str) -> list[str]:
     if kind.kind == "Plugin":
         return _plugin(next((item for item in client.plugins() if item.name == name), None), name)
     stored = client.get(kind.kind, name)
-    return [*_head(stored), *_body(stored), *_report(client, stored)]
+    return [*_head(stored), *_body(stored), *_history(client, stored), *_report(client, stored)]
 
 
 def report_lines(profile: str, entry: Mapping[str, Any]) -> list[str]:
@@ -102,6 +103,11 @@ def _body(stored: Stored) -> list[str]:
     rows = [(item.type, item.status, item.reason, f"{age(item.last_transition)} ago", item.message) for item in conditions]
     titles = ("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE")
     return [*lines, "Conditions:", *(f"  {line}" for line in table(titles, rows))] if rows else [*lines, "Conditions: none yet"]
+
+
+def _history(client: Client, stored: Stored) -> list[str]:
+    """For a device its last hour; nothing for other kinds."""
+    return history_lines(client.history(stored.name)) if stored.kind == "Device" else []
 
 
 def _report(client: Client, stored: Stored) -> list[str]:
