@@ -7,6 +7,7 @@ the server, however many devices there are; how it looks is ``glance``'s busines
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -50,12 +51,16 @@ def top(
             _print(client, output)
             return
         try:
-            if output == "table" and sys.stdout.isatty():
+            if output == "table" and _has_screen():
                 _on_screen(client)
             else:
                 _print_for_ever(client, output)
         except KeyboardInterrupt:  # the way to leave it
             return
+
+
+def _has_screen() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def _print(client: Client, output: str, *, compact: bool = False) -> None:

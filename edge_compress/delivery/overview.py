@@ -38,8 +38,12 @@ class Overview:
     async def run(self) -> None:
         """Remember sums every few seconds, for ever."""
         while True:
-            await asyncio.to_thread(self._recent.tick)
+            await asyncio.to_thread(self.tick)
             await asyncio.sleep(TICK_SECONDS)
+
+    def tick(self) -> None:
+        """Remember what the figures of the next minute begin from; from any thread."""
+        self._recent.tick()
 
     def read(self) -> FleetOverview:
         """As of now."""

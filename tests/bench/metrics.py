@@ -23,8 +23,10 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from edge_compress.api.v1 import agents_pb2
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.observed import DeviceBoard, sources
+from edge_compress.delivery.overview import Overview
 from edge_compress.delivery.sessions import Session
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.device_metrics import DeviceFigures, DeviceMetrics
@@ -32,6 +34,7 @@ from edge_compress.domain.artifact import Artifact
 from edge_compress.domain.job import JobSpec, JobStatus
 from edge_compress.domain.schema import encode
 from edge_compress.domain.session import LATENCY_BOUNDS, EnergyReading, Hello, UsageReport
+from edge_compress.messages import to_message
 from edge_compress.metrics import Metrics
 from edge_compress.metrics_http import MetricsServer, QuietHandler
 from edge_compress.store.interface import Store
@@ -79,6 +82,7 @@ class Filled:
         self.fleet = Fleet(store, self._ledger, clock=store.clock)
         self.metrics.sources = sources(store, self.fleet, self._ledger)
         board.follow(self.fleet)
+        self.overview = Overview(store, self.fleet.census, self._ledger)
         self._sessions: list[Session] = []
         self._versions = {
             (profile, version): artifact_of(f"{profile} {version}", f"p{profile}")
@@ -202,6 +206,7 @@ async def measure(count: int, scraper: Scraper) -> None:
         filled = Filled(store, count)
         await filled.join()
         await filled.report()
+        filled.overview.tick()
         server = MetricsServer(filled.metrics, "127.0.0.1", 0, filled.devices)
         ours = await rounds(filled, scraper, server.port)
         for path, registries in pages(filled).items():
@@ -210,6 +215,7 @@ async def measure(count: int, scraper: Scraper) -> None:
                 for name, registry in registries.items():
                     row(count, path, packing, name, peer(registry, scraper, path, packing), ours[path, packing])
         print(f"{count:7,} writing the lines of one device that changed: {written(filled.devices):.1f} us")
+        print(f"{count:7,} the answer that top asks for: {glance(filled)}")
         server.close()
         store.close()
 
@@ -224,6 +230,14 @@ def written(devices: Kept) -> float:
     for device in told:
         DeviceMetrics.show(devices, device)
     return (time.process_time() - began) * 1e6 / len(told)
+
+
+def glance(filled: Filled) -> str:
+    """What the fleet at a glance costs."""
+    filled.overview.read()
+    began = time.process_time()
+    answer = to_message(filled.overview.read(), agents_pb2.FleetOverview).SerializeToString()
+    return f"{(time.process_time() - began) * 1000:.1f} ms, {len(answer):,} bytes"
 
 
 async def rounds(filled: Filled, scraper: Scraper, port: int) -> dict[tuple[str, str], tuple[float, int]]:

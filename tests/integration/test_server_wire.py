@@ -69,7 +69,7 @@ async def server(tmp_path):
 
     settings = ServerSettings(
         listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", state=tmp_path / "state", workers=2, max_model_bytes=2_000_000,
-        max_data_bytes=1_000_000,
+        max_data_bytes=1_000_000, device_metrics=1000,
     )  # fmt: skip  # one line a thought
     app = App(settings, Pace(progress_seconds=0.05, make_engine=make_engine))
     await app.start()
@@ -159,13 +159,18 @@ async def test_reflection_lists_every_service(server):
 async def test_metrics_are_served(server):
     await declare(server.stubs, "cam")
     await jobs_when(server.stubs, "Succeeded", 1)
+    assert 'edge_compress_jobs{state="Succeeded"} 1.0' in await scraped(server, "/metrics")
+    assert "edge_compress_device_series_dropped_total 0" in await scraped(server, "/metrics/devices")
+
+
+async def scraped(server, path):
     host, _, port = server.app.metrics_address.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
     text = (await reader.read()).decode()
     writer.close()
     await writer.wait_closed()
-    assert 'edge_compress_jobs{state="Succeeded"} 1.0' in text
+    return text
 
 
 @pytest.mark.parametrize("flag", ["listen", "metrics_listen"])

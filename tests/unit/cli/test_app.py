@@ -47,6 +47,8 @@ def test_version_and_usage(command: Command) -> None:
         (["agent", "--profile", "cam", "--labels", "x"], "--labels"),
         (["server", "--workers", "0"], "--workers"),
         (["server", "--max-model", "-1Gi"], "--max-model"),
+        (["server", "--device-metrics", "-1"], "--device-metrics"),
+        (["top", "-o", "yaml"], "--output"),
         (["compress", "-f", "x", "--out", "y", "--budget", "0s"], "--budget"),
         (["describe", "job"], "edge-compress get jobs"),
         (["delete", "job"], "edge-compress get jobs"),
