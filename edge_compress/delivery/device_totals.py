@@ -5,7 +5,6 @@ Kept only where somebody asked for it. What reports add up to is decided in ``us
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from edge_compress.delivery.totals import MICRO
@@ -52,10 +51,11 @@ def _moved(total: DeviceTotal, old: UsageTotals, new: UsageTotals) -> DeviceTota
 
 
 def _shifted(total: Mapping[str, int], old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    made = Counter(total)
-    made.update(new)
-    made.subtract(old)
-    return dict(made)
+    """``new`` names whatever ``old`` names: counters of a boot never go."""
+    made = dict(total)
+    for name, amount in new.items():
+        made[name] = made.get(name, 0) + amount - old.get(name, 0)
+    return made
 
 
 def _micros(amounts: Mapping[str, float]) -> dict[str, int]:
