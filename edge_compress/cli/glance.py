@@ -42,8 +42,9 @@ def history_lines(history: DeviceHistory) -> list[str]:
         ("latency", [point.mean_seconds for point in history.points], figures.milliseconds),
         ("energy", [point.joules_per_inference for point in history.points], figures.millijoules),
     )
-    rows = [(name, sparkline(values), _span(values, say)) for name, values, say in told if set(values) - {None}]
-    return ["Last hour, mean of an inference in each minute:", *(f"  {line}" for line in table([], rows))] if rows else []
+    known = [(f"{name}: {_span(values, say)}", f"  {sparkline(values)}") for name, values, say in told if set(values) - {None}]
+    lines = [f"  {line}".rstrip() for pair in known for line in pair]
+    return ["Last hour, mean of an inference in each minute:", *lines] if lines else []
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -89,7 +90,7 @@ def _states(devices: Mapping[str, int]) -> str:
 
 
 def _left_out(count: int) -> str:
-    return f"; {count} versions more than shown" if count > 0 else ""
+    return f"; {count} more versions" if count > 0 else ""
 
 
 def _rollouts(rollouts: Iterable[RolloutOverview]) -> list[str]:

@@ -46,7 +46,7 @@ def test_the_fleet_fits_eighty_columns() -> None:
     assert max(map(len, lines)) <= 80
     assert "10001 devices, 9851 connected" in lines[0]
     assert lines[3].split() == ["cam", "10000", "12346", "3.4", "ms", "1.2", "mJ", "0.25"]
-    assert lines[4] == "  9800 Committed, 150 Disconnected, 50 Fetching; 2 versions more than shown"
+    assert lines[4] == "  9800 Committed, 150 Disconnected, 50 Fetching; 2 more versions"
     assert lines[5].split()[:4] == ["vision", "0" * 12, "2000", "12346"]
     assert [line.split()[:2] for line in lines[9:11]] == [["mcu", "1"], ["1", "Idle"]]
     assert lines[-1].split()[:5] == ["vision-2", "Progressing", "2/4", "(10%)", "Pass"]
@@ -65,7 +65,7 @@ def test_a_sparkline_begins_at_zero_and_leaves_gaps() -> None:
 def test_the_last_hour_tells_its_span() -> None:
     points = (HistoryPoint(0.0, 0.004), HistoryPoint(60.0), HistoryPoint(120.0, 0.008))
     said = history_lines(DeviceHistory(points))
-    assert said[1:] == ["  latency   ▅ █   4 ms to 8 ms, last 8 ms"]
+    assert said[1:] == ["  latency: 4 ms to 8 ms, last 8 ms", "    ▅ █"]
     assert history_lines(DeviceHistory((HistoryPoint(0.0),))) == []
 
 
