@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -37,14 +38,17 @@ def overview_lines(overview: FleetOverview, now: float) -> list[str]:
 
 
 def history_lines(history: DeviceHistory) -> list[str]:
-    """Latency and energy of a device, minute by minute; none where nothing is known."""
+    """Latency and energy of a device by minute, from the first in which it did something; none where nothing is known."""
+    points = list(itertools.dropwhile(lambda point: point.mean_seconds is None, history.points))
     told = (
-        ("latency", [point.mean_seconds for point in history.points], figures.milliseconds),
-        ("energy", [point.joules_per_inference for point in history.points], figures.millijoules),
+        ("latency", [point.mean_seconds for point in points], figures.milliseconds),
+        ("energy", [point.joules_per_inference for point in points], figures.millijoules),
     )
-    known = [(f"{name}: {_span(values, say)}", f"  {sparkline(values)}") for name, values, say in told if set(values) - {None}]
-    lines = [f"  {line}".rstrip() for pair in known for line in pair]
-    return ["Last hour, mean of an inference in each minute:", *lines] if lines else []
+    known = [
+        (f"  {name}: {_span(values, say)}", f"    {sparkline(values)}") for name, values, say in told if set(values) - {None}
+    ]
+    minutes = f"{len(points)} minutes" if len(points) > 1 else "minute"
+    return [f"Last {minutes}, mean of an inference in each:", *(line for pair in known for line in pair)] if points else []
 
 
 def sparkline(values: Sequence[float | None]) -> str:

@@ -6,6 +6,7 @@ the server, however many devices there are; how it looks is ``glance``'s busines
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -65,14 +66,13 @@ def _has_screen() -> bool:
 
 def _print(client: Client, output: str, *, compact: bool = False) -> None:
     from edge_compress.cli.printing import print_json, say
-    from edge_compress.domain.schema import encode_all
 
     if output == "table":
         say("\n".join(_lines(client)))
     elif compact:
-        say(json.dumps(encode_all(client.overview()), ensure_ascii=False))
+        say(json.dumps(dataclasses.asdict(client.overview()), ensure_ascii=False))
     else:
-        print_json(encode_all(client.overview()))
+        print_json(dataclasses.asdict(client.overview()))
 
 
 def _print_for_ever(client: Client, output: str) -> None:

@@ -63,9 +63,9 @@ def test_a_sparkline_begins_at_zero_and_leaves_gaps() -> None:
 
 
 def test_the_last_hour_tells_its_span() -> None:
-    points = (HistoryPoint(0.0, 0.004), HistoryPoint(60.0), HistoryPoint(120.0, 0.008))
+    points = (HistoryPoint(0.0), HistoryPoint(60.0, 0.004), HistoryPoint(120.0), HistoryPoint(180.0, 0.008))
     said = history_lines(DeviceHistory(points))
-    assert said[1:] == ["  latency: 4 ms to 8 ms, last 8 ms", "    ▅ █"]
+    assert said == ["Last 3 minutes, mean of an inference in each:", "  latency: 4 ms to 8 ms, last 8 ms", "    ▅ █"]
     assert history_lines(DeviceHistory((HistoryPoint(0.0),))) == []
 
 
@@ -87,8 +87,9 @@ def test_top_and_describe_show_what_a_device_reported(cli: Command, server: Serv
     assert sum(profile["devices"].values()) == 1
     assert [one["version"] for one in profile["versions"]] == ["v1"]
     assert profile["recent"]["inferences_per_second"] > 0
+    assert profile["recent"]["errors_per_second"] == 0
     described = cli(["describe", "device", "glance-1"]).out
-    assert "Last hour" in described
+    assert "Last minute" in described or "Last 2 minutes" in described
     assert "latency" in described
     assert "last 10 mJ" in described
 
