@@ -54,7 +54,7 @@ def check_move(old: DeviceState, new: DeviceState) -> None:
         raise Conflict(f"a device that is {old} cannot become {new}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceFacts:
     """What a device says it has; 0, None and empty: it does not say. Bytes throughout."""
 
@@ -65,7 +65,7 @@ class DeviceFacts:
     runtimes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceSpec:
     """What a device says it is when it joins."""
 
@@ -78,7 +78,7 @@ class DeviceSpec:
     facts: DeviceFacts = DeviceFacts()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceStatus:
     """What the server knows of a device. ``artifact`` and ``version`` are what it really runs (reported, not desired)."""
 
