@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/edge_compress/api/v1/*.proto)
 
 .PHONY: demo test check fix protos dashboards install clean bench-agent bench-nncf bench-compress bench-zoo bench-profiles \
-	bench-techniques bench-fleet bench-downloads bench-metrics bench-rollout bench-updates
+	bench-techniques bench-fleet bench-downloads bench-metrics bench-rollout bench-updates bench-loop
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +75,9 @@ bench-metrics: install
 
 bench-rollout: install
 	$(BIN)/python -m tests.bench.rollout $(BENCH)
+
+bench-loop: install
+	$(BIN)/python -m tests.bench.loop $(BENCH)
 
 bench-profiles: install
 	nice -n 10 $(BIN)/python -m tests.bench.profiles

@@ -30,7 +30,9 @@ _PREFERRED = ("rapl", "ina", "hwmon", "battery", "nvml", "external", "estimate")
 def totals_of(report: UsageReport) -> UsageTotals:
     """A report as totals."""
     energy = {f"{reading.source}/{reading.scope}": reading.joules for reading in report.energy}
-    return UsageTotals(dict(report.inferences), report.bucket_bounds, report.bucket_counts, report.duration_sum, energy)
+    return UsageTotals(
+        dict(report.inferences), report.bucket_bounds, report.bucket_counts, report.duration_sum, energy, report.peak_memory_bytes
+    )
 
 
 def joined(old: UsageTotals | None, new: UsageTotals) -> UsageTotals:
@@ -45,6 +47,7 @@ def joined(old: UsageTotals | None, new: UsageTotals) -> UsageTotals:
         bucket_counts=tuple(map(max, itertools.zip_longest(old.bucket_counts, new.bucket_counts, fillvalue=0))),
         duration_sum=max(old.duration_sum, new.duration_sum),
         energy=_larger(old.energy, new.energy),
+        peak_memory_bytes=largest(old.peak_memory_bytes, new.peak_memory_bytes),
         folded=old.folded,
     )
 
@@ -53,13 +56,26 @@ def folded(into: UsageTotals | None, rows: Iterable[tuple[str, UsageTotals]]) ->
     """One row that stands for ``into`` and the ``rows`` of the boots named beside them, in the fleet's buckets."""
     total = Total()
     boots: tuple[str, ...] = ()
+    peak = None if into is None else into.peak_memory_bytes
     if into is not None:
         total.replace(None, into)
         boots = into.folded
     for boot, row in rows:
         total.replace(None, row)
         boots = (*boots, *row.folded, boot)
-    return dataclasses.replace(total.frozen(), folded=boots[-_MOST_FOLDED:])
+        peak = largest(peak, row.peak_memory_bytes)
+    return dataclasses.replace(total.frozen(), peak_memory_bytes=peak, folded=boots[-_MOST_FOLDED:])
+
+
+def together(rows: Iterable[UsageTotals]) -> UsageTotals:
+    """What several boots of one device made of one artifact."""
+    return folded(None, [("", row) for row in rows])
+
+
+def largest(one: int | None, other: int | None) -> int | None:
+    """The larger of two figures of which either may be unknown."""
+    known = [value for value in (one, other) if value is not None]
+    return max(known, default=None)
 
 
 @dataclass

@@ -113,6 +113,11 @@ class UsageLedger:
         with self._reading:
             return dict(self._rows.get(device, {}))
 
+    def of_devices(self) -> list[tuple[UsageKey, UsageTotals]]:
+        """The rows of every device that is still known; from any thread."""
+        with self._reading:
+            return [item for device, rows in self._rows.items() if device for item in rows.items()]
+
     def series(self) -> list[Series]:
         """The sums by profile, model, version and cohort, in that order; from any thread."""
         with self._reading:

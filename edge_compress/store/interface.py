@@ -83,6 +83,8 @@ class UsageTotals:
     bucket_counts: tuple[int, ...] = ()
     duration_sum: float = 0.0
     energy: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    """largest that any boot measured when the artifact was tried"""
     folded: tuple[str, ...] = ()
     """boots whose totals were added into this row, newest last, so that a late repeat of theirs is not counted again"""
 
