@@ -32,7 +32,11 @@ SERIES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "rollout_state": ("gauge", ("rollout", "state"), "1 for the state that a rollout is in; superseded ones are absent."),
     "jobs": ("gauge", ("state",), "Compression jobs by state."),
     "job_duration_seconds": ("histogram", ("strategy", "outcome"), "Duration of compression steps."),
-    "prediction_error_ratio": ("gauge", ("quantity",), "Mean of |predicted - measured| / measured over the chosen artifacts."),
+    "prediction_error_ratio": (
+        "gauge",
+        ("quantity",),
+        "How far predictions were off: a share of what was reported.",
+    ),
     "wrong_differences_total": ("counter", ("found_by",), "Updates as differences that came out wrong and were noticed."),
     "reports_dropped_total": ("counter", ("reason",), "Usage reports of devices that were not counted."),
     "build_info": ("gauge", ("version",), "Version of the running server; always 1."),
@@ -75,7 +79,7 @@ class Sources:
     rollout_states: Callable[[], Mapping[str, str]] = dict
     """rollout -> state"""
     predictions: Callable[[], Mapping[str, float]] = dict
-    """quantity -> mean relative error"""
+    """quantity -> relative error"""
 
 
 @dataclass

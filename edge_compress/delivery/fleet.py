@@ -99,6 +99,10 @@ class Fleet:
         """Every device with its durable status."""
         return self._book.all()
 
+    def made_for(self) -> Mapping[str, str]:
+        """Device -> the profile that its artifacts are made for."""
+        return {device.name: device.made_for for device in self._book.all()}
+
     def usage_rows(self, name: str) -> Mapping[UsageKey, UsageTotals]:
         """A device's running totals by boot and version; from any thread."""
         return self._ledger.rows(name)

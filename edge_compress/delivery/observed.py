@@ -6,7 +6,7 @@ Every function is called from the thread that serves a scrape. What the series a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from edge_compress.delivery.device_totals import DeviceTotals
 from edge_compress.delivery.fleet import Fleet
@@ -22,15 +22,19 @@ from edge_compress.metrics import Sources
 from edge_compress.store.interface import Record, ResourceStore, UsageTotals
 
 
-def sources(store: ResourceStore, fleet: Fleet, ledger: UsageLedger) -> Sources:
-    """Everything the metrics need that they do not count themselves."""
+def sources(
+    store: ResourceStore, fleet: Fleet, ledger: UsageLedger, reported: Callable[[], Mapping[str, float]] = dict
+) -> Sources:
+    """Everything the metrics need that they do not count themselves. ``reported``: quantity -> how far predictions were off what
+    devices report, which counts before what was measured here."""
+    predicted = Remembered(store, "Outcome", _predictions)
     return Sources(
         usage=lambda: _usage(ledger),
         devices=fleet.states,
         jobs=Remembered(store, "Job", _jobs).value,
         rollouts=Remembered(store, "Rollout", _rollouts).value,
         rollout_states=Remembered(store, "Rollout", _rollout_states).value,
-        predictions=Remembered(store, "Outcome", _predictions).value,
+        predictions=lambda: {**predicted.value(), **reported()},
     )
 
 

@@ -31,7 +31,12 @@ def totals_of(report: UsageReport) -> UsageTotals:
     """A report as totals."""
     energy = {f"{reading.source}/{reading.scope}": reading.joules for reading in report.energy}
     return UsageTotals(
-        dict(report.inferences), report.bucket_bounds, report.bucket_counts, report.duration_sum, energy, report.peak_memory_bytes
+        inferences=dict(report.inferences),
+        bucket_bounds=report.bucket_bounds,
+        bucket_counts=report.bucket_counts,
+        duration_sum=report.duration_sum,
+        energy=energy,
+        peak_memory_bytes=report.peak_memory_bytes,
     )
 
 

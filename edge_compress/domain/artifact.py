@@ -101,6 +101,8 @@ class CandidateResult:
     """last lines a failed step wrote; else what its steps diagnosed and repaired"""
     prediction: Mapping[str, Any] = field(default_factory=dict, metadata={"free": True})
     """predictions in the report's units with their errors (predicted / measured - 1); empty where nothing was measured"""
+    uncorrected: Measurement | None = None
+    """what ``measurement`` was before what devices reported corrected it; None: nothing did"""
 
 
 @dataclass(frozen=True)

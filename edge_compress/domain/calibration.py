@@ -30,6 +30,8 @@ _FAR = 3.0
 """standard deviations, as the median of distances tells them"""
 _APART = 1.2
 """times that one artifact must need another's memory for the two to tell what grows with the model"""
+_ALIKE = 0.01
+"""logarithms that differ by less are not worth to be told"""
 _ESTIMATE = "estimate"
 
 Points = Sequence[tuple[float, float]]
@@ -90,10 +92,12 @@ class Corrections:
         known = {one.arithmetic: one.ratio for one in self.factors if one.quantity == quantity}
         return known.get(arithmetic, known.get(""))
 
-    @property
-    def memory_known(self) -> bool:
-        """Whether memory is corrected."""
-        return (self.memory_added, self.memory_times) != (0.0, 1.0)
+    def near(self, other: Corrections) -> bool:
+        """Whether two say the same, but for what the next report may change."""
+        mine, theirs = ({(f.quantity, f.arithmetic): f.ratio for f in one.factors} for one in (self, other))
+        alike = mine.keys() == theirs.keys() and all(abs(math.log(mine[key] / theirs[key])) <= _ALIKE for key in mine)
+        memory = [(1.0 + one.memory_added, one.memory_times) for one in (self, other)]
+        return alike and all(abs(math.log(one / two)) <= _ALIKE for one, two in zip(*memory, strict=True))
 
     def costs(self, predicted: Costs, arithmetic: str) -> Costs:
         """A prediction as the devices would report it."""

@@ -21,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from edge_compress.config import ServerSettings
+from edge_compress.delivery.calibrator import Calibrator
 from edge_compress.delivery.fleet import Fleet, FleetSettings
 from edge_compress.delivery.observed import DeviceBoard, sources
 from edge_compress.delivery.overview import Overview
@@ -83,6 +84,7 @@ class Pace:
     progress_seconds: float = 0.5
     deadline_seconds: float = 60.0
     sweep_seconds: float = 3600.0
+    learn_seconds: float = 30.0
     make_engine: MakeEngine = Engine
 
 
@@ -158,7 +160,12 @@ class App:
         ledger = UsageLedger(store, dropped=metrics.dropped, by_device=board.totals if board is not None else None)
         await asyncio.to_thread(ledger.load)
         fleet = Fleet(store, ledger, self._pace.fleet, wrong=metrics.wrong_differences, clock=store.clock)
-        metrics.sources = sources(store, fleet, ledger)
+        needs = {name: strategy.requires.precision for name, strategy in registry.strategies.items()}
+        calibrator = Calibrator(
+            store, ledger.of_devices, fleet.made_for, needs, every_seconds=self._pace.learn_seconds, clock=store.clock
+        )
+        await asyncio.to_thread(calibrator.load)
+        metrics.sources = sources(store, fleet, ledger, calibrator.errors)
         if board is not None:
             board.follow(fleet)
         blob_use = BlobUse()
@@ -188,6 +195,7 @@ class App:
             declarations,
             sizes,
             downloads,
+            calibrator,
         )
         self._stack.callback(core.threads.shutdown, wait=False, cancel_futures=True)
         return core
@@ -223,7 +231,7 @@ class App:
 
         core.sizes.found = look_again
         collector = GarbageCollector(core.store, core.blob_use, every_seconds=self._pace.sweep_seconds)
-        for work in (reconciler.run(), collector.run(), core.overview.run()):
+        for work in (reconciler.run(), collector.run(), core.overview.run(), core.calibrator.run()):
             self._stack.push_async_callback(_cancelled, asyncio.create_task(work))
 
     def _serve_metrics(self, metrics: Metrics, devices: DeviceMetrics | None) -> None:

@@ -19,6 +19,7 @@ from edge_compress.api.v1 import (
     profiles_pb2,
     profiles_pb2_grpc,
 )
+from edge_compress.delivery.calibrator import Calibrator
 from edge_compress.delivery.control import RolloutControl
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.moving import Mover
@@ -76,6 +77,7 @@ class Core:
     declarations: Declarations
     sizes: UpdateSizes
     downloads: Downloads
+    calibrator: Calibrator
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CHECKS_AT_ONCE, thread_name_prefix="check"))
 
     def reader(self, kind: str) -> Reader:

@@ -83,10 +83,10 @@ class UsageTotals:
     bucket_counts: tuple[int, ...] = ()
     duration_sum: float = 0.0
     energy: Mapping[str, float] = field(default_factory=dict)
-    peak_memory_bytes: int | None = None
-    """largest that any boot measured when the artifact was tried"""
     folded: tuple[str, ...] = ()
     """boots whose totals were added into this row, newest last, so that a late repeat of theirs is not counted again"""
+    peak_memory_bytes: int | None = None
+    """largest that any boot measured when the artifact was tried"""
 
 
 class ResourceStore(Protocol):
@@ -146,6 +146,16 @@ class StepCache(Protocol):
         """Keep a result. The first one wins: a step is deterministic by its key. MUST overwrite nothing."""
 
 
+class NoteStore(Protocol):
+    """What parts of the server keep for themselves and overwrite often; nobody watches it, and nothing older is kept."""
+
+    def note(self, key: str) -> Mapping[str, Any] | None:
+        """The stored value, or None."""
+
+    def put_note(self, key: str, value: Mapping[str, Any] | None) -> None:
+        """Replace a value; None removes it. MUST change no revision."""
+
+
 class UsageStore(Protocol):
     """What devices report, as running totals, so that duplicates and reordering never double count."""
 
@@ -203,7 +213,7 @@ class BlobStore(Protocol):
         """Every unfinished upload with the time something was last added to it, seconds since the epoch."""
 
 
-class Store(ResourceStore, StepCache, UsageStore, Protocol):
+class Store(ResourceStore, StepCache, NoteStore, UsageStore, Protocol):
     """One database with everything but the blobs, and the blobs beside it."""
 
     blobs: BlobStore

@@ -32,6 +32,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             inferences INTEGER NOT NULL, totals TEXT NOT NULL,
             UNIQUE (device, boot_id, profile, model, version, cohort))""",
     ),
+    ("CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL)",),
 )
 
 

@@ -26,6 +26,8 @@ from edge_compress.store.writer import Writer, Written
 KEEP_EVENTS = 10_000
 """How many of the newest changes a watch can resume from."""
 _USAGE_PAGE = 1_000
+_PUT_NOTE = "INSERT INTO notes (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_DROP_NOTE = "DELETE FROM notes WHERE key = ?"
 _PUT_STEP = "INSERT INTO steps (key, result, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 
 
@@ -124,6 +126,22 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection) -> Written[None]:
             connection.execute(_PUT_STEP, values)
+            return Written(None)
+
+        self._writer.run(work)
+
+    def note(self, key: str) -> Mapping[str, Any] | None:
+        """See ``NoteStore.note``."""
+        with self._readers.snapshot() as connection:
+            row = connection.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        return from_text(row["value"]) if row else None
+
+    def put_note(self, key: str, value: Mapping[str, Any] | None) -> None:
+        """See ``NoteStore.put_note``."""
+        text = None if value is None else to_text(value, "value")
+
+        def work(connection: sqlite3.Connection) -> Written[None]:
+            connection.execute(*((_DROP_NOTE, (key,)) if text is None else (_PUT_NOTE, (key, text))))
             return Written(None)
 
         self._writer.run(work)

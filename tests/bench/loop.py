@@ -256,6 +256,7 @@ def _grown(before: UsageTotals | None, true: Measurement, slower: float, rng: Ge
         tuple(int(count) for count in np.add(old.bucket_counts, counts)),
         old.duration_sum + float(took.sum()),
         {"rapl/package": old.energy["rapl/package"] + joules},
+        (),
         peak,
     )
 

@@ -389,6 +389,25 @@ class TestSteps:
         assert open_store(tmp_path).step("key") == {"n": [1]}
 
 
+class TestNotes:
+    def test_the_last_value_stays_and_nobody_hears_of_it(self, store: Store) -> None:
+        revision = store.revision()
+        assert store.note("key") is None
+        for value in ({"n": 1}, {"n": [2, "two"]}):
+            store.put_note("key", value)
+            assert store.note("key") == value
+        store.put_note("key", None)
+        store.put_note("never", None)
+        assert store.note("key") is None
+        assert store.revision() == revision
+
+    def test_values_outlive_the_process(self, open_store: Callable[..., Store], tmp_path: Path) -> None:
+        store = open_store(tmp_path)
+        store.put_note("key", {"n": 1.5})
+        store.close()
+        assert open_store(tmp_path).note("key") == {"n": 1.5}
+
+
 class TestUsage:
     TOTALS = UsageTotals({"ok": 5, "error": 1}, (0.1, 1.0), (4, 1, 1), 0.7, {"rapl/package": 2.5}, ("boot-0",))
 

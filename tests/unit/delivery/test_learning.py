@@ -21,7 +21,7 @@ NOTHING = Corrections()
 def totals(inferences: int, seconds: float = 0.0015, joules: float = 0.02, meter: str = "rapl/package") -> UsageTotals:
     """So many inferences of about 1.5 ms."""
     counts = (0, inferences, 0, 0, 0)
-    return UsageTotals({"ok": inferences}, BOUNDS, counts, inferences * seconds, {meter: inferences * joules}, 1400)
+    return UsageTotals({"ok": inferences}, BOUNDS, counts, inferences * seconds, {meter: inferences * joules}, (), 1400)
 
 
 def listened(*looks: UsageTotals, corrections: Corrections = NOTHING) -> Heard | None:

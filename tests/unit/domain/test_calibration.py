@@ -57,9 +57,15 @@ def test_silence_forgets_nothing() -> None:
 
 def test_each_arithmetic_has_its_own_factor_and_one_that_never_ran_takes_that_of_float() -> None:
     seen = [observed(2.0, reports=10.0), observed(6.0, kind="int8", reports=10.0)]
-    assert latency_factor(*seen, kind="int8") == pytest.approx(6.0)
-    assert latency_factor(*seen, kind="fp16") == pytest.approx(2.0)
+    assert latency_factor(*seen, kind="int8") == pytest.approx(6.0, rel=0.02)
+    assert latency_factor(*seen, kind="fp16") == pytest.approx(2.0, rel=0.02)
     assert latency_factor(observed(6.0, kind="int8", reports=10.0), kind="fp32") == pytest.approx(6.0)
+
+
+def test_arithmetics_that_differ_by_chance_only_share_their_factor() -> None:
+    floats = [observed(2.0 * far, f"d{far}") for far in (0.95, 0.97, 1.0, 1.03, 1.05)]
+    integers = [observed(2.03 * far, f"e{far}", "int8") for far in (0.95, 0.97, 1.0, 1.03, 1.05)]
+    assert latency_factor(*floats, *integers, kind="int8") == pytest.approx(latency_factor(*floats, *integers))
 
 
 def test_meters_count_before_estimates() -> None:
@@ -86,8 +92,8 @@ def test_a_measurement_moves_to_what_devices_report_and_its_ratio_only_as_far_as
     latency = Latency(0.01, 0.02, ratio_to_float=0.5, cpu_seconds=0.01)
     told = as_reported(Measurement(latency=latency, energy=Energy(0.1, "estimate")), learned(seen), "int8", 1)
     assert told.latency is not None
-    assert (told.latency.p50, told.latency.p95, told.latency.ratio_to_float) == pytest.approx((0.06, 0.12, 1.5))
-    assert told.energy.joules == pytest.approx(0.6)
+    assert (told.latency.p50, told.latency.p95, told.latency.ratio_to_float) == pytest.approx((0.06, 0.12, 1.5), rel=0.03)
+    assert told.energy.joules == pytest.approx(0.6, rel=0.03)
 
 
 def test_without_corrections_nothing_changes() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_compress.errors import Corrupt, StartupError
+from edge_compress.store.migrations import MIGRATIONS
 from edge_compress.store.state import open_state
 
 HOLDER = """
@@ -94,7 +95,7 @@ def test_a_newer_schema_is_a_startup_error_and_lets_go_of_the_folder(tmp_path: P
     for _ in range(2):  # the second time would name a holder if the first had kept the lock
         with pytest.raises(StartupError, match="schema 99"):
             open_state(tmp_path)
-    spoil(tmp_path, "PRAGMA user_version=1")
+    spoil(tmp_path, f"PRAGMA user_version={len(MIGRATIONS)}")
     open_state(tmp_path).close()
 
 
