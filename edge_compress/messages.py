@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from edge_compress.domain import artifact, fleet, overview, plan, resource, rollout
+from edge_compress.domain import artifact, fleet, job, overview, plan, resource, rollout
 from edge_compress.domain.quantity import Quantity
 from edge_compress.domain.schema import FieldFacts, decode, encode, fields_of, join
 from edge_compress.errors import InvalidSpec
@@ -42,6 +42,7 @@ _KEPT_HOME = {
     (rollout.RolloutStatus, "good_since"),  # the server's own bookkeeping
     (rollout.RolloutStatus, "exposed"),
     (fleet.DeviceStatus, "wrong_here"),
+    (job.JobSpec, "corrections"),  # as above
 }
 _LARGEST_WHOLE = 2**53
 """Struct carries numbers as doubles: whole numbers beyond this would change on the way"""

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_compress.delivery.rollouts import UID_LABEL
-from edge_compress.delivery.world import Job, StoredDeployment, World
+from edge_compress.delivery.world import Job, StoredDeployment, World, adoption
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobSpec, JobState
 from edge_compress.domain.rollout import Ladder
 from edge_compress.domain.spec import STANDS_IN_FOR, DeviceProfile, Model, Recipe, Selector
 from edge_compress.errors import EdgeCompressError, NotFound
 
-AskKey = Callable[[Model, DeviceProfile, Recipe | None, str], str]
-"""(model, profile, recipe or None, objective) -> digest of everything that decides the outcome. Raises EdgeCompressError."""
+AskKey = Callable[[Model, DeviceProfile, Recipe | None, str, Corrections], str]
+"""(model, profile, recipe or None, objective, what reports corrected) -> digest of everything that decides the outcome. Raises
+EdgeCompressError."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Need:
     profile: str
     spec: JobSpec | None
     error: str = ""
+    adoption: str = ""
 
     @property
     def job(self) -> str:
@@ -49,7 +52,7 @@ class Keys:
         self._ask = ask
         self._known: dict[tuple[object, ...], str] = {}
 
-    def key(self, world: World, deployment: StoredDeployment, profile: str) -> str:
+    def key(self, world: World, deployment: StoredDeployment, profile: str, corrections: Corrections) -> str:
         """The key of one pair. Raises NotFound for what is not there, and what asking raises."""
         spec = deployment.value.spec
         if spec.model not in world.models:
@@ -61,9 +64,9 @@ class Keys:
         model, device = world.models[spec.model], world.profiles[profile]
         recipe = world.recipes.get(spec.recipe) if spec.recipe != "auto" else None
         records = (model[0], device[0], *((recipe[0],) if recipe else ()))
-        decides = (spec.objective, *((record.uid, record.generation) for record in records))
+        decides = (spec.objective, corrections, *((record.uid, record.generation) for record in records))
         if decides not in self._known:
-            self._known[decides] = self._ask(model[1], device[1], recipe[1] if recipe else None, spec.objective)
+            self._known[decides] = self._ask(model[1], device[1], recipe[1] if recipe else None, spec.objective, corrections)
         return self._known[decides]
 
 
@@ -73,12 +76,25 @@ def needs_of(world: World, deployment: StoredDeployment, keys: Keys) -> list[Nee
     found = []
     for profile in sorted(_profiles(world, spec.selector)):
         try:
-            key = keys.key(world, deployment, profile)
+            found.append(_need(world, deployment, profile, keys))
         except EdgeCompressError as error:
             found.append(Need(profile, None, str(error)))
-            continue
-        found.append(Need(profile, JobSpec(key, spec.model, profile, spec.recipe, spec.objective, deployment.value.name)))
     return found
+
+
+def _need(world: World, deployment: StoredDeployment, profile: str, keys: Keys) -> Need:
+    """A job is made with what reports had taught until then, and stays what it is whatever they teach later: else each report
+    might make another one. Where there is none yet, what is known now counts."""
+    spec, name = deployment.value.spec, adoption(deployment.record.uid, profile)
+
+    def with_(corrections: Corrections) -> Need:
+        key = keys.key(world, deployment, profile, corrections)
+        wanted = JobSpec(key, spec.model, profile, spec.recipe, spec.objective, deployment.value.name, corrections=corrections)
+        return Need(profile, wanted, adoption=name)
+
+    adopted = with_(world.adopted.get(name, Corrections()))
+    known = world.learned.get(profile, Corrections())
+    return adopted if adopted.job in world.jobs else with_(known)
 
 
 def _profiles(world: World, selector: Selector) -> set[str]:

@@ -44,7 +44,8 @@ from edge_compress.delivery.rollouts import (
     superseded,
     wanted_rollout,
 )
-from edge_compress.delivery.world import StoredDeployment, StoredRollout, World, read_world
+from edge_compress.delivery.world import ADOPTION, StoredDeployment, StoredRollout, World, read_world
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobStatus
 from edge_compress.domain.rollout import PENALISED, RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode, encode
@@ -55,7 +56,7 @@ from edge_compress.plugin.registry import Registry
 from edge_compress.store.interface import Event, ResourceStore
 
 _log = logging.getLogger(__name__)
-_WATCHED = frozenset({"Deployment", "DeviceProfile", "Model", "Recipe", "Job", "Artifact", "Rollout"})
+_WATCHED = frozenset({"Deployment", "DeviceProfile", "Model", "Recipe", "Job", "Artifact", "Rollout", "Calibration"})
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class Reconciler:
         """Store what follows from what is stored; returns what each device should run, and the devices with their drift."""
         self._troubled = False
         world, devices = self._with_drift(read_world(self._store))
+        self._forget_adoptions(world)
         needs = {one.value.name: needs_of(world, one, self._keys) for one in world.deployments}
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
@@ -156,6 +158,13 @@ class Reconciler:
                 self._tell(deployment, said if drift is None else {**said, PROFILE_DRIFT: drift})
         self._under_way = any(_needs_the_clock(status) for status in statuses.values())
         return wanted, devices
+
+    def _forget_adoptions(self, world: World) -> None:
+        """Remove those of deployments that are gone."""
+        uids = {one.record.uid for one in world.deployments}
+        for name in world.adopted:
+            if name.split(".", 1)[0] not in uids:
+                self._store.delete(ADOPTION, name)
 
     def _with_drift(self, world: World) -> tuple[World, tuple[Device, ...]]:
         """The devices as they are, and the world with the profiles that are true of those that contradict theirs."""
@@ -176,6 +185,9 @@ class Reconciler:
             if need.spec is not None and (again or need.job not in world.jobs):
                 labels = {"model": need.spec.model, "profile": need.profile, "deployment": need.spec.deployment}
                 spec = with_previous(world, need.spec, deployment)
+                # The adoption first: a job of which nobody knows that it was made with corrections would be made again without.
+                if spec.corrections != world.adopted.get(need.adoption, Corrections()):
+                    self._store.apply(ADOPTION, need.adoption, labels=labels, spec=encode(spec.corrections))
                 self._store.apply("Job", need.job, labels=labels, spec=encode(spec), status=encode(JobStatus()))
 
     def _with_rollouts(self, world: World, needs: Mapping[str, Sequence[Need]]) -> World:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edge_compress.delivery.calibrator import corrections_of
 from edge_compress.domain.artifact import Artifact
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobSpec, JobStatus
 from edge_compress.domain.resource import ResourceStatus
 from edge_compress.domain.rollout import RolloutSpec, RolloutStatus
@@ -22,6 +24,9 @@ from edge_compress.domain.spec import (
     RecipeSpec,
 )
 from edge_compress.store.interface import Record, ResourceStore
+
+ADOPTION = "Adoption"
+"""kind of the records of corrections that jobs are made with"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,15 @@ class World:
     jobs: Mapping[str, Job]
     rollouts: Mapping[str, StoredRollout]
     artifacts: Mapping[str, Artifact]
+    learned: Mapping[str, Corrections] = field(default_factory=dict)
+    """profile -> what is known of it now"""
+    adopted: Mapping[str, Corrections] = field(default_factory=dict)
+    """by ``adoption``: what the jobs of a deployment are made with"""
+
+
+def adoption(deployment_uid: str, profile: str) -> str:
+    """Name of the record with the corrections that a deployment's jobs for a profile are made with."""
+    return f"{deployment_uid}.{profile}"
 
 
 def read_world(store: ResourceStore) -> World:
@@ -82,6 +96,8 @@ def read_world(store: ResourceStore) -> World:
         jobs={r.name: Job(decode(JobSpec, r.spec), decode(JobStatus, r.status)) for r in store.list("Job").records},
         rollouts={r.name: stored_rollout(r) for r in store.list("Rollout").records},
         artifacts={r.name: decode(Artifact, r.spec) for r in store.list("Artifact").records},
+        learned=corrections_of(store),
+        adopted={r.name: decode(Corrections, r.spec) for r in store.list(ADOPTION).records},
     )
 
 

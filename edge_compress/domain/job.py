@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from edge_compress.domain.calibration import Corrections
 from edge_compress.errors import Conflict
 
 
@@ -44,7 +45,7 @@ def check_move(old: JobState, new: JobState) -> None:
 class JobSpec:
     """What a job is to do. ``key`` is the digest of all that decides the outcome, but for ``previous``: equal keys are the same
     work. ``previous`` is the sha256 of the artifact that had reached everybody when the job was made, to which updates should be
-    small; empty: there was none."""
+    small; empty: there was none. ``corrections``: what was learned of the profile when the job was made; the key covers them."""
 
     key: str
     model: str
@@ -53,6 +54,7 @@ class JobSpec:
     objective: str = "latency"
     deployment: str = ""
     previous: str = ""
+    corrections: Corrections = Corrections()
 
 
 @dataclass(frozen=True)

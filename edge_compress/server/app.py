@@ -46,6 +46,7 @@ from edge_compress.server.services import SERVICES, Core, add_services
 from edge_compress.server.update_sizes import UpdateSizes
 from edge_compress.store.interface import Store
 from edge_compress.store.state import open_state
+from edge_compress.worker.costing import precisions_of
 from edge_compress.worker.engine import Engine, PairRequest, WorkerSettings
 
 _log = logging.getLogger(__name__)
@@ -160,9 +161,13 @@ class App:
         ledger = UsageLedger(store, dropped=metrics.dropped, by_device=board.totals if board is not None else None)
         await asyncio.to_thread(ledger.load)
         fleet = Fleet(store, ledger, self._pace.fleet, wrong=metrics.wrong_differences, clock=store.clock)
-        needs = {name: strategy.requires.precision for name, strategy in registry.strategies.items()}
         calibrator = Calibrator(
-            store, ledger.of_devices, fleet.made_for, needs, every_seconds=self._pace.learn_seconds, clock=store.clock
+            store,
+            ledger.of_devices,
+            fleet.made_for,
+            precisions_of(registry),
+            every_seconds=self._pace.learn_seconds,
+            clock=store.clock,
         )
         await asyncio.to_thread(calibrator.load)
         metrics.sources = sources(store, fleet, ledger, calibrator.errors)
@@ -219,7 +224,9 @@ class App:
             core.store,
             core.fleet,
             core.registry,
-            lambda model, profile, recipe, objective: engine.key(PairRequest(model, profile, recipe, objective)),
+            lambda model, profile, recipe, objective, corrections: engine.key(
+                PairRequest(model, profile, recipe, objective, corrections=corrections)
+            ),
             self._pace.reconcile,
             sizes=core.sizes,
             clock=core.store.clock,

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edge_compress.delivery.calibrator import KIND as CALIBRATION
 from edge_compress.delivery.links import worth_sending
+from edge_compress.delivery.world import ADOPTION, adoption
 from edge_compress.domain import plan as planning
 from edge_compress.domain import spec
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobState
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.resource import PlannedCandidate, PlannedChange, PlannedPair, PlannedStep, PlanPreview
+from edge_compress.domain.schema import decode
 from edge_compress.errors import Violation
 from edge_compress.server.declarations import Declarations, preview
 from edge_compress.server.history import stored
@@ -83,10 +87,10 @@ class Planner:
 
     def _pair(self, pair: _Pair, facts: Mapping[str, ModelFacts], devices: Sequence[Record]) -> PlannedPair:
         request = pair.request
-        found = self._engine.plan(request, self._facts(request.model, facts))
+        learned = self._learned(request)
+        found = self._engine.plan(replace(request, corrections=learned), self._facts(request.model, facts))
         selected = [device for device in devices if _selects(pair, device)]
-        name = _job_name(request, self._engine.key(request))
-        job = stored(self._store, "Job", name)
+        name, job = self._job(pair, learned)
         state = JobState(job.status.get("state", JobState.QUEUED)) if job else JobState.QUEUED
         done = state in (JobState.SUCCEEDED, JobState.INFEASIBLE)
         to_send, held = self._remaining(pair, job, selected) if job and done else (_predicted(found, len(selected)), 0)
@@ -111,6 +115,20 @@ class Planner:
             now_joules=_median(device.status.get("joules_per_inference") for device in selected),
             **update_figures(self._store, self._engine, job if done else None, selected),
         )
+
+    def _learned(self, request: PairRequest) -> Corrections:
+        """What devices of the profile taught."""
+        record = stored(self._store, CALIBRATION, request.profile.name)
+        return Corrections() if record is None else decode(Corrections, record.spec, "spec")
+
+    def _job(self, pair: _Pair, learned: Corrections) -> tuple[str, Record | None]:
+        """The job that there is, or the name of the one that would be made with what is known now."""
+        record = stored(self._store, "Deployment", pair.deployment.name) if pair.deployment else None
+        adopted = stored(self._store, ADOPTION, adoption(record.uid, pair.request.profile.name)) if record else None
+        was = Corrections() if adopted is None else decode(Corrections, adopted.spec, "spec")
+        names = [_job_name(pair.request, self._engine.key(replace(pair.request, corrections=one))) for one in (was, learned)]
+        found = [(name, job) for name in names if (job := stored(self._store, "Job", name)) is not None]
+        return found[0] if found else (names[-1], None)
 
     def _facts(self, model: spec.Model, facts: Mapping[str, ModelFacts]) -> ModelFacts | None:
         """The facts that came with the request; None when the engine can find out more by itself."""

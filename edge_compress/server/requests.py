@@ -15,7 +15,7 @@ def request_of(store: ResourceStore, job: JobSpec) -> PairRequest:
     """The work of a job, from the resources as they are stored now. Raises NotFound when one of them is gone."""
     recipe = None if job.recipe == "auto" else declared(store.get("Recipe", job.recipe))
     model, profile = declared(store.get("Model", job.model)), declared(store.get("DeviceProfile", job.profile))
-    return PairRequest(model, profile, recipe, job.objective, previous=job.previous)
+    return PairRequest(model, profile, recipe, job.objective, previous=job.previous, corrections=job.corrections)
 
 
 def declared(record: Record) -> Any:

@@ -22,6 +22,7 @@ from edge_compress.plugin.registry import Registry
 from edge_compress.plugin.strategy import Strategy
 from edge_compress.store.interface import Store
 from edge_compress.worker.asking import artifact_parameters
+from edge_compress.worker.costing import DeviceCosts
 from edge_compress.worker.inputs import PairRequest, data_decides, evaluation_role, model_digest, source
 from edge_compress.worker.sending import Sending
 from edge_compress.worker.settings import WorkerSettings
@@ -84,6 +85,8 @@ class CandidateRunner:
         self._role = evaluation_role(request.model)
         self._training_seconds, self._pace = training_seconds or settings.step.seconds, training_pace
         self._baseline: Measurement | None = None
+        self.costs = DeviceCosts(request, facts, registry)
+        """what the figures measured here are on the profile's devices"""
         self.evaluation_seconds = 0.0
         """what measuring the original's quality took, once it was measured"""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_compress.domain.artifact import Artifact, CandidateResult, GoldenVectors, Measurement, Outcome, Verdict
 from edge_compress.domain.choice import Choice, choose, fallbacks, undone
-from edge_compress.domain.cost import compared, corrected, on_device
+from edge_compress.domain.cost import compared, corrected
 from edge_compress.domain.plan import Plan, Prediction, ratios
 from edge_compress.domain.schema import encode
 from edge_compress.domain.spec import DeviceProfileSpec
@@ -39,12 +39,13 @@ class Conclusion:
     def result(self, plan: Plan, tried: Sequence[Tried], support: str) -> PairResult:
         """The pair's result. ``support``: why the runtime cannot take the model at all; empty: it can."""
         request, facts, profile = self._request, self._runner.facts, self._request.profile.spec
-        original = None if support else self._baseline()
+        original = None if support else self._runner.float_measurement(Run(self._run.cancelled))
         results = [self._as_result(item, original) for item in tried]
         results += [
             CandidateResult(refusal.steps, "refused", refusal.why, predicted=_plain(refusal.predicted))
             for refusal in plan.refused
         ]
+        reference = None if original is None else self._runner.costs.reported(original)
         choice = choose(results, profile, max_drop=request.model.spec.quality.max_drop, objective=request.objective)
         artifact, others = None, []
         if choice.chosen is not None:
@@ -64,10 +65,10 @@ class Conclusion:
             choice.gap,
             choice.chosen,
             choice.candidates,
-            original or Measurement(facts.sha256, facts.bytes),
+            Measurement(facts.sha256, facts.bytes) if reference is None else reference,
             request.objective,
             time.monotonic() - self._started,
-            (*self._undone(choice, original), *_diagnosis(choice.candidates, profile)),
+            (*self._undone(choice, reference), *_diagnosis(choice.candidates, profile)),
         )
         return PairResult(outcome, artifact, tuple(others))
 
@@ -79,19 +80,16 @@ class Conclusion:
         drop, name = request.model.spec.quality.max_drop, request.profile.name
         return undone(choice, request.profile.spec, name, original, max_drop=drop, objective=request.objective)
 
-    def _baseline(self) -> Measurement:
-        measured = self._runner.float_measurement(Run(self._run.cancelled))
-        return on_device(measured, self._runner.facts, self._request.profile.spec)
-
     def _as_result(self, item: Tried, original: Measurement | None) -> CandidateResult:
-        """With its prediction corrected by the measured original, and beside what was measured."""
-        measured = on_device(item.measurement, self._runner.facts, self._request.profile.spec)
+        """With its prediction corrected by the original, ``original`` as measured here, and beside what was measured."""
+        costs, steps = self._runner.costs, item.candidate.steps
+        measured = costs.reported(item.measurement, steps)
+        uncorrected = costs.plain(item.measurement) if costs.learned and item.state == "measured" else None
         predicted, beside = item.candidate.predicted, {}
         if original is not None:
-            predicted = corrected(ratios(item.candidate.made_of), original)
+            predicted = costs.foretold(corrected(ratios(item.candidate.made_of), costs.plain(original)), steps)
             beside = compared(predicted, measured) if item.state == "measured" else {}
-        steps = item.candidate.steps
-        return CandidateResult(steps, item.state, item.why, measured, _plain(predicted), item.log, beside)
+        return CandidateResult(steps, item.state, item.why, measured, _plain(predicted), item.log, beside, uncorrected)
 
     def _artifact(self, chosen: CandidateResult, tried: Sequence[Tried]) -> Artifact:
         request, measured = self._request, chosen.measurement

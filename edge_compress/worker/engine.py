@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_compress.domain.allotment import Allotment, allot
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.plan import Plan
 from edge_compress.domain.schema import decode, encode
@@ -127,6 +128,7 @@ class Engine:
                 "offered": sorted([item.name, item.version] for item in offered),
                 "versions": versions_of({*_CORE_LIBRARIES, *libraries}),
                 "machine": this_machine(),
+                **({} if request.corrections == Corrections() else {"corrections": encode(request.corrections)}),
             }
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.model import DataFacts, ModelFacts
 from edge_compress.domain.schema import encode
 from edge_compress.domain.spec import DeviceProfile, Model, ModelData, Recipe
@@ -15,7 +16,8 @@ from edge_compress.store.interface import BlobStore
 @dataclass(frozen=True)
 class PairRequest:
     """One model for one profile, and what is wanted of it. ``recipe`` None: the planner decides. ``previous``: sha256 of the
-    artifact that the pair's devices run, to which updates should be small; empty: there is none."""
+    artifact that the pair's devices run, to which updates should be small; empty: there is none. ``corrections``: what reports
+    taught of the profile."""
 
     model: Model
     profile: DeviceProfile
@@ -23,6 +25,7 @@ class PairRequest:
     objective: str = "latency"
     seed: int = 0
     previous: str = ""
+    corrections: Corrections = Corrections()
 
 
 def model_digest(model: Model) -> str:

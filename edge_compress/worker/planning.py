@@ -15,6 +15,7 @@ from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.spec import DeviceProfileSpec
 from edge_compress.errors import InvalidInput, StepFailed, TooLarge
 from edge_compress.plugin.registry import PluginRecord, Registry
+from edge_compress.worker.costing import DeviceCosts
 from edge_compress.worker.inputs import PairRequest
 from edge_compress.worker.settings import WorkerSettings
 from edge_compress.worker.steps import Run, StepRunner, Work
@@ -30,7 +31,7 @@ class Planner:
 
     def plan(self, request: PairRequest, facts: ModelFacts, have: Sequence[str], run: Run) -> tuple[Plan, str]:
         """The plan, and why the runtime cannot take the model at all (empty: it can)."""
-        profile = request.profile.spec
+        profile, costs = request.profile.spec, DeviceCosts(request, facts, self._registry)
         target = self._registry.target(profile.runtime)
         support = target.supports(facts, profile)
         proposals, broken = self._proposals(request, facts, have, run)
@@ -45,7 +46,7 @@ class Planner:
             request.objective,
             wanted,
             refused,
-            lambda steps: predict(facts, profile, steps),
+            lambda steps: costs.foretold(predict(facts, profile, steps), [item.step for item in steps]),
             lambda steps, predicted: _hopeless(steps, predicted, profile, facts),
             lambda expected: comparable_joules(facts, expected),
         )

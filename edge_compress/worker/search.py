@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from edge_compress.domain.cost import on_device
 from edge_compress.domain.dials import set_for_training, settings_between
 from edge_compress.domain.outlook import Outlook, Seen
 from edge_compress.domain.plan import Candidate, Plan, Prefix, distinct, favourites, trainings
@@ -225,10 +224,10 @@ class Search:
 
     def _outlook(self) -> Outlook:
         """What all that was measured until now lets expect."""
-        profile, facts = self._request.profile.spec, self._runner.facts
+        profile, costs = self._request.profile.spec, self._runner.costs
         ran = [item for item in self._found if item.state == "measured"]
-        seen = [Seen(item.candidate, on_device(item.measurement, facts, profile)) for item in ran]
-        original = on_device(self._runner.float_measurement(Run(self._run.cancelled)), facts, profile)
+        seen = [Seen(item.candidate, costs.reported(item.measurement, item.candidate.steps)) for item in ran]
+        original = costs.reported(self._runner.float_measurement(Run(self._run.cancelled)))
         return Outlook(seen, original, profile, self._request.model.spec.quality.max_drop, self._request.objective)
 
     def _try(

@@ -18,6 +18,7 @@ from edge_compress.delivery.overview import Overview
 from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.domain.artifact import Artifact, GoldenVectors
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobState, JobStatus
 from edge_compress.domain.schema import encode
 from edge_compress.domain.spec import DeviceProfile, Model, Recipe, parse_resource
@@ -70,9 +71,9 @@ class DeliveryServer:
         self.store.close()
 
 
-def key_of(model: Model, profile: DeviceProfile, recipe: Recipe | None, objective: str) -> str:
+def key_of(model: Model, profile: DeviceProfile, recipe: Recipe | None, objective: str, corrections: Corrections) -> str:
     """A digest of everything that decides the outcome, as the engine gives one."""
-    return hashlib.sha256(f"{model.spec} {profile.spec} {recipe} {objective}".encode()).hexdigest()
+    return hashlib.sha256(f"{model.spec} {profile.spec} {recipe} {objective} {corrections}".encode()).hexdigest()
 
 
 def declare(store: ResourceStore, kind: str, name: str, **spec: object) -> None:

@@ -19,11 +19,12 @@ from edge_compress.delivery.reconcile import Reconciler, ReconcileSettings
 from edge_compress.delivery.sessions import Session
 from edge_compress.delivery.usage import UsageLedger
 from edge_compress.domain.artifact import Artifact
+from edge_compress.domain.calibration import Corrections, Factor
 from edge_compress.domain.command import Command
-from edge_compress.domain.job import JobState
+from edge_compress.domain.job import JobSpec, JobState
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.rollout import RolloutStatus
-from edge_compress.domain.schema import decode
+from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.session import LATENCY_BOUNDS, Assignment, Move, UsageReport
 from edge_compress.domain.spec import DeviceProfile, Model, Recipe
 from edge_compress.errors import Conflict, InvalidSpec
@@ -74,11 +75,11 @@ class Stage:
     def offered(self) -> list[str]:
         return sorted(device.name for device in self.fleet.devices() if device.status.offered)
 
-    def _key(self, model: Model, profile: DeviceProfile, recipe: Recipe | None, objective: str) -> str:
+    def _key(self, model: Model, profile: DeviceProfile, recipe: Recipe | None, objective: str, corrections: Corrections) -> str:
         self.asked += 1
         if model.spec.source == "broken.onnx":
             raise InvalidSpec("the model cannot be compressed")
-        return sha(f"{model.spec} {profile} {recipe} {objective}")
+        return sha(f"{model.spec} {profile} {recipe} {objective}" + (f" {corrections}" if corrections != Corrections() else ""))
 
     def _listener(self) -> types.ModuleType:
         plugin = types.ModuleType("listener")
@@ -88,6 +89,13 @@ class Stage:
 
         plugin.edge_compress_rollout_moved = hookimpl(edge_compress_rollout_moved)  # type: ignore[attr-defined]
         return plugin
+
+
+def learned(store: SqliteStore, times: float, profile: str = "cam") -> Corrections:
+    """What devices of a profile taught: they take ``times`` as long as foretold."""
+    known = Corrections((Factor("latency", "", times, 20, 4),))
+    store.apply("Calibration", profile, labels={}, spec=encode(known))
+    return known
 
 
 @pytest.fixture
@@ -704,3 +712,32 @@ async def test_a_profile_that_comes_later_has_a_canary_and_takes_nothing_from_th
     assert stage.rollout().state == "Aborted"
     assert all(sent(session).artifact == FIRST for session in cams)
     assert len([session for session in mcus if sent(session) is not None]) == 1
+
+
+async def test_a_job_stays_what_it_is_whatever_reports_teach_later(stage: Stage) -> None:
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    await stage.passes()
+    (job,) = stage.jobs()
+    learned(stage.store, 2.0)
+    await stage.passes()
+    assert stage.jobs() == [job]
+    assert stage.store.list("Adoption").records == ()
+
+
+async def test_a_new_job_is_made_with_what_was_learned_until_then(stage: Stage) -> None:
+    known = learned(stage.store, 2.0)
+    apply(stage.store, deployment(selector={"profiles": ["cam"]}))
+    await stage.passes()
+    (job,) = stage.jobs()
+    assert decode(JobSpec, stage.store.get("Job", job).spec).corrections == known
+    learned(stage.store, 3.0)
+    stage.restart()
+    await stage.passes()
+    assert stage.jobs() == [job], "and stays as it was made"
+    apply(stage.store, model(quality={"max_drop": 0.5}))
+    await stage.passes()
+    specs = [decode(JobSpec, stage.store.get("Job", name).spec) for name in stage.jobs()]
+    assert sorted(spec.corrections.factors[0].ratio for spec in specs) == [2.0, 3.0]
+    stage.store.delete("Deployment", "vision")
+    await stage.passes()
+    assert stage.store.list("Adoption").records == ()

@@ -45,7 +45,9 @@ class QuickEngine:
         return found
 
     def key(self, request: PairRequest) -> str:
-        said = repr((encode(request.model.spec), encode(request.profile.spec), request.recipe, request.objective))
+        said = repr(
+            (encode(request.model.spec), encode(request.profile.spec), request.recipe, request.objective, request.corrections)
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
     def plan(self, request: PairRequest, facts: ModelFacts | None = None) -> Plan:

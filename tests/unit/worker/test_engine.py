@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edge_compress.domain.allotment import Allotment
+from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe
 from edge_compress.errors import Cancelled, InvalidData, InvalidModel, InvalidSpec
 from edge_compress.store.interface import Store
@@ -285,10 +286,11 @@ def test_the_key_follows_everything_that_decides_the_outcome(
         replace(base, seed=1),
         replace(base, profile=make_profile(memory="1Mi")),
         replace(base, recipe=make_recipe("graph.optimize")),
+        replace(base, corrections=Corrections(memory_added=1.0)),
         replace(base, model=replace(digits, spec=replace(digits.spec, files=digits.spec.files[::-1][:1]))),
     ]
     keys = {engine.key(item) for item in (base, *others)}
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert engine.key(base) == make_engine().key(base)
 
 
