@@ -66,7 +66,8 @@ def why(name: NameArgument, server: ServerOption = None, timeout: TimeoutOption 
         rollout = found(client, name)
         policy = _policy(client, rollout)
         devices = [device for device in client.list("Device") if _is_about(device, rollout.name)]
-    say("\n".join(explained(rollout, policy, devices, time.time())))
+        drifted = _drifted(client, rollout)
+    say("\n".join([*explained(rollout, policy, devices, time.time()), *drifted]))
 
 
 def _command(name: str, command: str, reason: str, server: str | None, timeout: str | None, insecure: bool) -> None:
@@ -178,6 +179,17 @@ def _is_worth_telling(device: Stored) -> bool:
 def _is_busy(device: Stored) -> bool:
     status: Any = device.status
     return status.state not in ("Committed", "RolledBack")
+
+
+def _drifted(client: Client, rollout: Stored) -> list[str]:
+    """What its deployment says of classes that miss their goals, and what is proposed; empty where none does."""
+    from edge_compress.errors import NotFound
+
+    try:
+        status: Any = client.get("Deployment", rollout.spec.deployment).status
+    except NotFound:
+        return []
+    return [f"Drifted: {one.message}" for one in status.conditions if one.type == "Drifted" and one.status == "True"]
 
 
 def _policy(client: Client, rollout: Stored) -> Any:

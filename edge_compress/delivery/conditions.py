@@ -1,5 +1,5 @@
-"""What a deployment is told of itself: the conditions Compressed and RolledOut, and ProfileDrift where
-devices contradict their profiles. Pure."""
+"""What a deployment is told of itself: the conditions Compressed and RolledOut, ProfileDrift where devices contradict their
+profiles, and Drifted where they report that they miss their goals. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from dataclasses import replace
 from edge_compress.delivery.demand import Progress
 from edge_compress.delivery.devices import Device
 from edge_compress.delivery.world import StoredDeployment
+from edge_compress.domain.miss import Miss
 from edge_compress.domain.resource import Condition, ResourceStatus
 from edge_compress.domain.rollout import RolloutState, RolloutStatus
 
 COMPRESSED = "Compressed"
 ROLLED_OUT = "RolledOut"
 PROFILE_DRIFT = "ProfileDrift"
+DRIFTED = "Drifted"
 _MOST_DRIFTS = 5
 
 
@@ -39,6 +41,19 @@ def drifted(deployment: StoredDeployment, devices: Iterable[Device]) -> Progress
     )
     told = [f"{count} of {said}" for said, count in sorted(words.items())[:_MOST_DRIFTS]]
     return Progress("True", "DevicesDiffer", "; ".join(told))
+
+
+def goals_missed(deployment: StoredDeployment, misses: Mapping[str, Miss]) -> Progress | None:
+    """Which classes miss their goals by what their devices report, and what follows; None where none does and none ever did."""
+    if not misses:
+        known = any(condition.type == DRIFTED for condition in deployment.status.conditions)
+        return Progress("False", "GoalsKept", "devices report what their profiles ask for") if known else None
+    automatic = deployment.value.spec.rollout.on_drift == "automatic"
+    better = any(miss.better for miss in misses.values())
+    reason = "NothingFits" if not better else "Replanned" if automatic else "Proposed"
+    told = [f"{profile}: {miss.words}; {miss.proposal}" for profile, miss in sorted(misses.items())[:_MOST_DRIFTS]]
+    advice = ["set rollout.on_drift: automatic to have it made and rolled out"] if better and not automatic else []
+    return Progress("True", reason, "; ".join([*told, *advice]))
 
 
 def with_conditions(deployment: StoredDeployment, said: Mapping[str, Progress], now: float) -> ResourceStatus:

@@ -16,6 +16,8 @@ from edge_compress.domain.rollout import Ladder
 from edge_compress.domain.spec import STANDS_IN_FOR, DeviceProfile, Model, Recipe, Selector
 from edge_compress.errors import EdgeCompressError, NotFound
 
+_WORTH_REPLANNING = 0.05
+"""logarithm by which corrections must differ: each job takes minutes"""
 AskKey = Callable[[Model, DeviceProfile, Recipe | None, str, Corrections], str]
 """(model, profile, recipe or None, objective, what reports corrected) -> digest of everything that decides the outcome. Raises
 EdgeCompressError."""
@@ -95,6 +97,15 @@ def _need(world: World, deployment: StoredDeployment, profile: str, keys: Keys) 
     adopted = with_(world.adopted.get(name, Corrections()))
     known = world.learned.get(profile, Corrections())
     return adopted if adopted.job in world.jobs else with_(known)
+
+
+def replanned(world: World, deployment: StoredDeployment, need: Need, keys: Keys) -> Need:
+    """The same pair with what is known now, where that differs from what its job was made with."""
+    known = world.learned.get(need.profile, Corrections())
+    if need.spec is None or known.near(need.spec.corrections, _WORTH_REPLANNING):
+        return need
+    key = keys.key(world, deployment, need.profile, known)
+    return replace(need, spec=replace(need.spec, key=key, corrections=known))
 
 
 def _profiles(world: World, selector: Selector) -> set[str]:

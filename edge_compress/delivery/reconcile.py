@@ -14,7 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress.delivery.conditions import COMPRESSED, PROFILE_DRIFT, ROLLED_OUT, drifted, rolled_out, with_conditions
+from edge_compress.delivery.conditions import (
+    COMPRESSED,
+    DRIFTED,
+    PROFILE_DRIFT,
+    ROLLED_OUT,
+    drifted,
+    goals_missed,
+    rolled_out,
+    with_conditions,
+)
 from edge_compress.delivery.demand import (
     AskKey,
     Keys,
@@ -25,6 +34,7 @@ from edge_compress.delivery.demand import (
     must_be_redone,
     needs_of,
     progress_of,
+    replanned,
     with_previous,
 )
 from edge_compress.delivery.devices import Device
@@ -32,6 +42,7 @@ from edge_compress.delivery.drifting import drift_of
 from edge_compress.delivery.fleet import Fleet
 from edge_compress.delivery.gatekeeper import Gatekeeper
 from edge_compress.delivery.links import UpdateSizes, no_sizes
+from edge_compress.delivery.misses import Misses
 from edge_compress.delivery.moving import Mover
 from edge_compress.delivery.rollouts import (
     Reach,
@@ -47,6 +58,7 @@ from edge_compress.delivery.rollouts import (
 from edge_compress.delivery.world import ADOPTION, StoredDeployment, StoredRollout, World, read_world
 from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobStatus
+from edge_compress.domain.miss import Miss
 from edge_compress.domain.rollout import PENALISED, RolloutState, RolloutStatus
 from edge_compress.domain.schema import decode, encode
 from edge_compress.domain.session import Assignment
@@ -89,6 +101,7 @@ class Reconciler:
         self._sizes, self._runtimes = sizes, frozenset(registry.targets)
         self._store, self._fleet, self._settings, self._clock = store, fleet, settings, clock
         self._keys, self._mover, self._gatekeeper = Keys(key), Mover(store, registry), Gatekeeper(fleet.usage_rows, registry)
+        self._misses = Misses(store, {name: strategy.requires.precision for name, strategy in registry.strategies.items()})
         self._began = clock()
         self._wake = asyncio.Event()
         self._under_way = False
@@ -143,6 +156,7 @@ class Reconciler:
         world, devices = self._with_drift(read_world(self._store))
         self._forget_adoptions(world)
         needs = {one.value.name: needs_of(world, one, self._keys) for one in world.deployments}
+        misses = {one.value.name: self._missed(world, one, needs) for one in world.deployments}
         for deployment in world.deployments:
             with self._guard(deployment.value.name):
                 self._make_jobs(world, deployment, needs[deployment.value.name])
@@ -155,9 +169,24 @@ class Reconciler:
                     ROLLED_OUT: rolled_out(statuses.get(deployment.rollout)),
                 }
                 drift = drifted(deployment, devices)
-                self._tell(deployment, said if drift is None else {**said, PROFILE_DRIFT: drift})
+                missed = misses[deployment.value.name]
+                late = None if missed is None else goals_missed(deployment, missed)
+                more = {kind: words for kind, words in ((PROFILE_DRIFT, drift), (DRIFTED, late)) if words is not None}
+                self._tell(deployment, said | more)
         self._under_way = any(_needs_the_clock(status) for status in statuses.values())
         return wanted, devices
+
+    def _missed(self, world: World, deployment: StoredDeployment, needs: dict[str, list[Need]]) -> Mapping[str, Miss] | None:
+        """What its classes miss; None: not known now. Where the deployment asks for it, ``needs`` follow."""
+        name, found = deployment.value.name, None
+        with self._guard(name):
+            found = self._misses.of(world, deployment, needs[name])
+            better = {profile for profile, miss in (found or {}).items() if miss.better}
+            if deployment.value.spec.rollout.on_drift == "automatic" and better:
+                needs[name] = [
+                    replanned(world, deployment, need, self._keys) if need.profile in better else need for need in needs[name]
+                ]
+        return found
 
     def _forget_adoptions(self, world: World) -> None:
         """Remove those of deployments that are gone."""

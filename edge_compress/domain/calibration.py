@@ -92,12 +92,12 @@ class Corrections:
         known = {one.arithmetic: one.ratio for one in self.factors if one.quantity == quantity}
         return known.get(arithmetic, known.get(""))
 
-    def near(self, other: Corrections) -> bool:
-        """Whether two say the same, but for what the next report may change."""
+    def near(self, other: Corrections, by: float = _ALIKE) -> bool:
+        """Whether two say the same, but for what the next report may change. ``by``: a logarithm."""
         mine, theirs = ({(f.quantity, f.arithmetic): f.ratio for f in one.factors} for one in (self, other))
-        alike = mine.keys() == theirs.keys() and all(abs(math.log(mine[key] / theirs[key])) <= _ALIKE for key in mine)
+        alike = mine.keys() == theirs.keys() and all(abs(math.log(mine[key] / theirs[key])) <= by for key in mine)
         memory = [(1.0 + one.memory_added, one.memory_times) for one in (self, other)]
-        return alike and all(abs(math.log(one / two)) <= _ALIKE for one, two in zip(*memory, strict=True))
+        return alike and all(abs(math.log(one / two)) <= by for one, two in zip(*memory, strict=True))
 
     def costs(self, predicted: Costs, arithmetic: str) -> Costs:
         """A prediction as the devices would report it."""

@@ -236,6 +236,12 @@ class RolloutPolicy:
         default="differences",
         choices=METERED,
     )
+    on_drift: str = spec_field(
+        "what follows when devices report that a class misses its goals and something else would keep them: propose it, or make "
+        "it and roll it out",
+        default="propose",
+        choices=("propose", "automatic"),
+    )
 
     def __post_init__(self) -> None:
         if not self.steps or list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0:

@@ -63,7 +63,7 @@ class Selector(_message.Message):
     def __init__(self, profiles: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RolloutPolicy(_message.Message):
-    __slots__ = ("steps_ratio", "advance_at_ratio", "abort_at_ratio", "min_executed", "soak_seconds", "device_deadline_seconds", "gates", "metered")
+    __slots__ = ("steps_ratio", "advance_at_ratio", "abort_at_ratio", "min_executed", "soak_seconds", "device_deadline_seconds", "gates", "metered", "on_drift")
     STEPS_RATIO_FIELD_NUMBER: _ClassVar[int]
     ADVANCE_AT_RATIO_FIELD_NUMBER: _ClassVar[int]
     ABORT_AT_RATIO_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class RolloutPolicy(_message.Message):
     DEVICE_DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     GATES_FIELD_NUMBER: _ClassVar[int]
     METERED_FIELD_NUMBER: _ClassVar[int]
+    ON_DRIFT_FIELD_NUMBER: _ClassVar[int]
     steps_ratio: _containers.RepeatedScalarFieldContainer[float]
     advance_at_ratio: float
     abort_at_ratio: float
@@ -80,7 +81,8 @@ class RolloutPolicy(_message.Message):
     device_deadline_seconds: float
     gates: _containers.RepeatedCompositeFieldContainer[Gate]
     metered: str
-    def __init__(self, steps_ratio: _Optional[_Iterable[float]] = ..., advance_at_ratio: _Optional[float] = ..., abort_at_ratio: _Optional[float] = ..., min_executed: _Optional[int] = ..., soak_seconds: _Optional[float] = ..., device_deadline_seconds: _Optional[float] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., metered: _Optional[str] = ...) -> None: ...
+    on_drift: str
+    def __init__(self, steps_ratio: _Optional[_Iterable[float]] = ..., advance_at_ratio: _Optional[float] = ..., abort_at_ratio: _Optional[float] = ..., min_executed: _Optional[int] = ..., soak_seconds: _Optional[float] = ..., device_deadline_seconds: _Optional[float] = ..., gates: _Optional[_Iterable[_Union[Gate, _Mapping]]] = ..., metered: _Optional[str] = ..., on_drift: _Optional[str] = ...) -> None: ...
 
 class Gate(_message.Message):
     __slots__ = ("metric", "max_increase", "against", "require")

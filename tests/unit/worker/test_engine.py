@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edge_compress.domain.allotment import Allotment
-from edge_compress.domain.calibration import Corrections
+from edge_compress.domain.calibration import Corrections, Factor
 from edge_compress.domain.spec import DeviceProfile, FileRef, Model, Recipe
 from edge_compress.errors import Cancelled, InvalidData, InvalidModel, InvalidSpec
 from edge_compress.store.interface import Store
@@ -372,3 +372,19 @@ def _wait_for_pid(scratch: Path) -> int:
                 return int(text)
         time.sleep(0.02)
     raise AssertionError("the step never started")
+
+
+def test_what_reports_taught_is_in_the_outcome_beside_what_was_there_without_it(
+    make_engine: MakeEngine, digits: Model, make_profile: MakeProfile, make_recipe: MakeRecipe
+) -> None:
+    twice = Corrections(tuple(Factor(name, "", 2.0) for name in ("latency", "latency_p95")), memory_added=1000.0)
+    request = PairRequest(digits, make_profile(), make_recipe("graph.optimize"), corrections=twice)
+    chosen = make_engine().run(request).outcome.chosen
+    assert chosen is not None
+    assert chosen.uncorrected is not None
+    plain, told = chosen.uncorrected, chosen.measurement
+    assert plain.latency is not None
+    assert told.latency is not None
+    assert told.latency.p50 == pytest.approx(2 * plain.latency.p50)
+    assert told.latency.ratio_to_float == plain.latency.ratio_to_float
+    assert told.peak_memory_bytes == (plain.peak_memory_bytes or 0) + 1000
