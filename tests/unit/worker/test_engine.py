@@ -388,3 +388,13 @@ def test_what_reports_taught_is_in_the_outcome_beside_what_was_there_without_it(
     assert told.latency.p50 == pytest.approx(2 * plain.latency.p50)
     assert told.latency.ratio_to_float == plain.latency.ratio_to_float
     assert told.peak_memory_bytes == (plain.peak_memory_bytes or 0) + 1000
+
+
+def test_a_plan_foretells_what_devices_would_report(make_engine: MakeEngine, digits: Model, make_profile: MakeProfile) -> None:
+    engine, request = make_engine(), PairRequest(digits, make_profile(), None)
+    taught = Corrections((Factor("latency", "", 2.0), Factor("latency", "int8", 6.0)), memory_added=1000.0)
+    before, after = engine.plan(request), engine.plan(replace(request, corrections=taught))
+    known = {item.steps: item.predicted.memory_bytes for item in before.candidates if not item.steps}
+    told = {item.steps: item.predicted.memory_bytes for item in after.candidates if not item.steps}
+    assert known
+    assert told == {steps: (memory or 0) + 1000 for steps, memory in known.items()}
