@@ -9,13 +9,14 @@ import pluggy
 from edge_compress.domain.artifact import Artifact
 from edge_compress.plugin.architecture import Architecture
 from edge_compress.plugin.gate import GateMetric
+from edge_compress.plugin.marker import PROJECT, hookimpl
+from edge_compress.plugin.meter import EnergyMeter
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import Strategy
 from edge_compress.plugin.target import Target
 
-PROJECT = "edge_compress"
+__all__ = ["PROJECT", "hookimpl"]
 hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
@@ -41,6 +42,12 @@ def edge_compress_register_architectures() -> Sequence[Architecture]:  # type: i
 @hookspec
 def edge_compress_register_gate_metrics() -> Sequence[GateMetric]:  # type: ignore[empty-body]  # a spec has no body
     """Gate metrics this plugin adds, as instances: what a rollout's ``gates`` may compare."""
+
+
+@hookspec
+def edge_compress_register_energy_meters() -> Sequence[EnergyMeter]:  # type: ignore[empty-body]  # a spec has no body
+    """Energy meters this plugin adds, as instances. Called on devices, where torch, onnx, numpy and pluggy are better not loaded.
+    A device finds it only where the module of the entry point has this name in its text."""
 
 
 @hookspec

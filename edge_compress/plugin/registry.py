@@ -18,10 +18,12 @@ from typing import Any
 import pluggy
 
 from edge_compress.domain.schema import unknown_name
+from edge_compress.domain.session import ENERGY_SOURCES
 from edge_compress.errors import NotFound, PluginError
 from edge_compress.plugin import hookspecs
 from edge_compress.plugin.architecture import Architecture
 from edge_compress.plugin.gate import GateMetric
+from edge_compress.plugin.meter import EnergyMeter
 from edge_compress.plugin.quality import QualityMetric
 from edge_compress.plugin.strategy import STAGES, Strategy
 from edge_compress.plugin.target import Target
@@ -33,6 +35,7 @@ _KINDS: dict[str, tuple[str, type[Any]]] = {
     "quality metric": ("quality_metrics", QualityMetric),
     "architecture": ("architectures", Architecture),
     "gate metric": ("gate_metrics", GateMetric),
+    "energy meter": ("energy_meters", EnergyMeter),
 }
 """kind -> the attribute that lists it, which is also the end of its hook's name, and its class"""
 
@@ -49,6 +52,7 @@ class PluginRecord:
     quality_metrics: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     gate_metrics: tuple[str, ...] = ()
+    energy_meters: tuple[str, ...] = ()
     error: str = ""
     traceback: str = ""
 
@@ -63,6 +67,7 @@ class Registry:
     quality_metrics: dict[str, QualityMetric] = field(default_factory=dict)
     architectures: dict[str, Architecture] = field(default_factory=dict)
     gate_metrics: dict[str, GateMetric] = field(default_factory=dict)
+    energy_meters: dict[str, EnergyMeter] = field(default_factory=dict)
     _owners: dict[tuple[str, str], str] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(hookspecs.PROJECT))
 
@@ -134,8 +139,8 @@ class Registry:
         return self.gate_metrics[name]
 
     def plugin_of(self, kind: str, name: str) -> str:
-        """Entry point name of the plugin that offers ``name``; ``kind`` is strategy, target, quality metric, architecture or
-        gate metric."""
+        """Entry point name of the plugin that offers ``name``; ``kind`` is strategy, target, quality metric, architecture,
+        gate metric or energy meter."""
         attribute, _ = _KINDS[kind]
         for record in self.records:
             if not record.error and name in getattr(record, attribute):
@@ -208,6 +213,8 @@ def _refuse_unknown_hooks(plugin: object, manager: pluggy.PluginManager) -> None
 def _check_declaration(item: Any) -> None:
     if not isinstance(getattr(item, "name", None), str) or not item.name:
         raise PluginError(f"{type(item).__name__}.name must be a non-empty string")
+    if isinstance(item, EnergyMeter) and getattr(item, "source", None) not in ENERGY_SOURCES:
+        raise PluginError(f"{item.name}: source must be one of {', '.join(sorted(ENERGY_SOURCES))}")
     if isinstance(item, Strategy):
         if item.stage not in STAGES:
             raise PluginError(f"{item.name}: stage {item.stage!r} is not one of {', '.join(STAGES)}")

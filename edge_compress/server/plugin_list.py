@@ -28,6 +28,7 @@ def _offers(registry: Registry, record: PluginRecord) -> tuple[PluginOffer, ...]
         *(PluginOffer("target", name, summary_of(registry.targets[name])) for name in record.targets),
         *(PluginOffer("quality_metric", name, summary_of(registry.quality_metrics[name])) for name in record.quality_metrics),
         *(PluginOffer("gate_metric", name, summary_of(registry.gate_metrics[name])) for name in record.gate_metrics),
+        *(PluginOffer("energy_meter", name, summary_of(registry.energy_meters[name])) for name in record.energy_meters),
         *(PluginOffer("architecture", name, summary_of(registry.architectures[name])) for name in record.architectures),
     )
 

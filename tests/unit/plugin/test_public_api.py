@@ -22,6 +22,7 @@ NAMES = {
         "Runner",
     ),
     *("ALPHA", "FEWEST_REPORTS", "Finding", "Gate", "GateMetric", "GateVerdict", "LATENCY_BOUNDS", "Series", "Window"),
+    *("EnergyCounter", "EnergyMeter", "MeterSite", "PowerIntegral"),
     *("beyond", "means", "quantile", "share_bounds"),
     *("STAGES", "Strategy", "Support", "Target", "TensorFacts", "architectures", "hookimpl", "param"),
 }
@@ -31,6 +32,7 @@ HOOKS = {
     "edge_compress_register_quality_metrics",
     "edge_compress_register_architectures",
     "edge_compress_register_gate_metrics",
+    "edge_compress_register_energy_meters",
     "edge_compress_artifact_published",
     "edge_compress_rollout_moved",
 }

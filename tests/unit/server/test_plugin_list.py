@@ -18,7 +18,7 @@ def test_installed_plugins_show_their_offers_and_parameters():
     assert "|" in static["activation"].type
     assert all(parameter.doc for parameter in static.values())
     kinds = {offer.kind for plugin in found.values() for offer in plugin.offers}
-    assert kinds == {"strategy", "target", "quality_metric", "architecture", "gate_metric"}
+    assert kinds == {"strategy", "target", "quality_metric", "architecture", "gate_metric", "energy_meter"}
 
 
 def test_a_broken_plugin_is_listed_with_its_error():
