@@ -132,11 +132,27 @@ class AgentSettings:
         env="EDGE_COMPRESS_MAINTENANCE_WINDOW",
         default="",
     )
+    meter: str = setting(
+        "energy meter: auto, which takes the first that works, or a name that `plugins list -o wide` shows",
+        env="EDGE_COMPRESS_METER",
+        default="auto",
+    )
+    meter_command: str = setting(
+        "prints joules so far, or watts like 12.5 W, within 3 s; started without a shell: the meter external",
+        env="EDGE_COMPRESS_METER_COMMAND",
+        default="",
+    )
+    meter_url: str = setting(
+        'answers over http with joules so far, as a number or {"joules": …}, or {"watts": …}: the meter external',
+        env="EDGE_COMPRESS_METER_URL",
+        default="",
+    )
     log_format: str = setting("text or json", env="EDGE_COMPRESS_LOG_FORMAT", default="text", choices=LOG_FORMATS)
 
     def __post_init__(self) -> None:
         check_name(self.profile, "profile")
         parse_windows(self.maintenance_window, "--maintenance-window")
+        _check_meter(self)
         if not self.name:
             object.__setattr__(self, "name", default_device_name(socket.gethostname(), self.profile))
         check_name(self.name, "name")
@@ -181,6 +197,16 @@ def default_device_name(host: str, profile: str) -> str:
     """A device name from the machine's name and its profile: two profiles on one machine are two devices."""
     plain = re.sub(r"[^a-z0-9-]+", "-", host.lower()).strip("-") or "device"
     return f"{plain[: max(1, 62 - len(profile))].rstrip('-')}-{profile}"[:63].rstrip("-._")
+
+
+def _check_meter(settings: AgentSettings) -> None:
+    """Raises InvalidSpec where the owner's own meter is asked for but not given, given twice, or beyond what the agent reads."""
+    if settings.meter_command and settings.meter_url:
+        raise InvalidSpec.at("--meter-url", settings.meter_url, "--meter-command or --meter-url, not both")
+    if settings.meter_url and not re.match(r"http://[^/\s]+", settings.meter_url):
+        raise InvalidSpec.at("--meter-url", settings.meter_url, "an address like http://192.168.1.9/energy (no https)")
+    if settings.meter == "external" and not (settings.meter_command or settings.meter_url):
+        raise InvalidSpec.at("--meter", settings.meter, "with --meter-command or --meter-url")
 
 
 def _chosen(item: FieldFacts, given: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str, Any]:

@@ -9,7 +9,8 @@ import os
 import random
 import signal
 
-from edge_compress.agent import footprint, meters, report
+from edge_compress.agent import footprint, report
+from edge_compress.agent.energy import Energy
 from edge_compress.agent.folder import StateFolder
 from edge_compress.agent.install import Install
 from edge_compress.agent.journal import Journal
@@ -46,7 +47,9 @@ class App:
         journal, slots = Journal(folder.journal), Slots(folder.path)
         self._folder, self._surroundings = folder, Surroundings()
         self._reports = Reports(os.urandom(8).hex(), restore(folder.usage))
-        self._traffic = Traffic(slots, self._reports, chance, setup.self_test_rate)
+        self._energy = Energy(self._reports, (setup.meter, setup.meter_command, setup.meter_url))
+        self._energy.quiet = lambda: journal.position.settled or journal.position.waits
+        self._traffic = Traffic(slots, self._reports, chance, setup.self_test_rate, self._energy)
         position = journal.position
         self._traffic.begin(position.serving, spawned)
         if position.state is DeviceState.COMMITTED and position.assignment and position.peak_memory_bytes is not None:
@@ -67,7 +70,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await self._local.start()
-        parts = [self._session.run(), self._install.run(), self._traffic.run(), self._save_totals()]
+        parts = [self._session.run(), self._install.run(), self._traffic.run(), self._energy.run(), self._save_totals()]
         tasks = [asyncio.create_task(part) for part in parts]
         stopping = asyncio.create_task(_wait_for(stop))
         await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +97,7 @@ class App:
         self._install.assign(assignment)
 
     def _welcomed(self, watts_per_core: float | None) -> None:
-        self._traffic.meter = meters.choose(watts_per_core)
+        self._energy.declare(watts_per_core)
 
     def _resident_bytes(self) -> int:
         return footprint.resident_bytes((os.getpid(), *self._traffic.pids, *self._install.pids))

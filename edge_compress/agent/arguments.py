@@ -39,6 +39,9 @@ def setup_of(settings: AgentSettings) -> Setup:
         memory_budget=settings.memory_budget,
         min_battery=settings.min_battery,
         maintenance_window=settings.maintenance_window,
+        meter=settings.meter,
+        meter_command=settings.meter_command,
+        meter_url=settings.meter_url,
     )
 
 

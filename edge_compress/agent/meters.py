@@ -1,82 +1,69 @@
-"""What inferences cost in energy: a hardware counter where one can be read, else an estimate from processor time, else nothing.
-
-Every meter is a counter of joules that never falls. Leaves to ``report`` how it travels.
-"""
+"""Which energy meter a device uses: the plugins' offers in order, the first that opens. ``energy`` reads it and bills."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-POWERCAP = Path("/sys/class/powercap")
+from edge_compress.domain.energy import MeterSite
+from edge_compress.errors import StartupError
 
+if TYPE_CHECKING:
+    from edge_compress.plugin import EnergyCounter, EnergyMeter
 
-class Meter(Protocol):
-    """A source of joules. ``source`` and ``scope`` are as in EnergyReport."""
+log = logging.getLogger("edge_compress.agent")
 
-    source: str
-    scope: str
-
-    def spent(self, cpu_seconds: float) -> float:
-        """Joules since the last call, 0 or more; ``cpu_seconds`` is what the model process used meanwhile. Raises OSError."""
+HOOK = "edge_compress_register_energy_meters"
+AUTO = "auto"
+_ORDER = ("rapl", "ina", "hwmon", "battery", "nvml", "external", "estimate")
+_RUNS_ON = "cpu"
+"""what the model process computes on: a meter of something else would show next to nothing"""
 
 
 @dataclass(frozen=True)
-class _Zone:
-    """One package of a RAPL counter; it wraps around at ``limit`` microjoules."""
+class Opened:
+    """A meter that counts."""
 
-    energy: Path
-    limit: int
+    meter: EnergyMeter
+    counter: EnergyCounter
 
-    def read(self) -> int:
-        return int(self.energy.read_text())
-
-
-class Rapl:
-    """Intel and AMD package counters, summed over packages. Raises OSError when none can be read."""
-
-    source, scope = "rapl", "package"
-
-    def __init__(self, root: Path = POWERCAP) -> None:
-        self._zones = _zones(root)
-        self._last = [zone.read() for zone in self._zones]
-        if not self._zones:
-            raise FileNotFoundError(f"{root} has no package counter")
-
-    def spent(self, cpu_seconds: float) -> float:
-        """Joules of the whole package since the last call, whoever spent them."""
-        now = [zone.read() for zone in self._zones]
-        steps = zip(self._zones, self._last, now, strict=True)
-        microjoules = sum(new - old if new >= old else new + zone.limit - old for zone, old, new in steps)
-        self._last = now
-        return microjoules / 1e6
+    @property
+    def label(self) -> str:
+        """``source/scope``, as reports say it."""
+        return f"{self.meter.source}/{self.counter.scope}"
 
 
-class Estimate:
-    """Processor time times the watts that the profile declares for a busy core."""
-
-    source, scope = "estimate", "process"
-
-    def __init__(self, watts_per_core: float) -> None:
-        self._watts = watts_per_core
-
-    def spent(self, cpu_seconds: float) -> float:
-        """Joules that ``cpu_seconds`` of one core cost."""
-        return max(0.0, cpu_seconds) * self._watts
-
-
-def choose(watts_per_core: float | None, hardware: Sequence[Callable[[], Meter]] = (Rapl,)) -> Meter | None:
-    """The best meter here: the first hardware one that works, else an estimate where watts are declared, else None."""
-    for make in hardware:
-        with contextlib.suppress(OSError, ValueError):
-            return make()
-    return Estimate(watts_per_core) if watts_per_core else None
+def in_order(offers: Iterable[EnergyMeter], wanted: str = AUTO) -> list[EnergyMeter]:
+    """Those to try, the best source first; ``wanted``: only the one of that name. Raises StartupError where there is none."""
+    known: dict[str, EnergyMeter] = {}
+    for meter in offers:
+        if meter.source not in _ORDER or meter.name in known:
+            log.warning("a meter called %r is left out: its source is unknown or its name is taken", meter.name)
+            continue
+        known[meter.name] = meter
+    if wanted == AUTO:
+        fitting = [meter for meter in known.values() if meter.processor == _RUNS_ON]
+        return sorted(fitting, key=lambda meter: (_ORDER.index(meter.source), meter.name))
+    if wanted not in known:
+        raise StartupError(f"--meter {wanted}: there is no such meter; use auto or one of {', '.join(sorted(known))}")
+    return [known[wanted]]
 
 
-def _zones(root: Path) -> list[_Zone]:
-    """Top-level zones only: their sub-zones are contained in them."""
-    folders = sorted(path for path in root.glob("*-rapl:*") if path.name.count(":") == 1)
-    return [_Zone(folder / "energy_uj", int((folder / "max_energy_range_uj").read_text())) for folder in folders]
+def open_first(meters: Sequence[EnergyMeter], site: MeterSite) -> Opened | None:
+    """The first of ``meters`` that counts here; None: none does. What an owner can do something about is logged."""
+    for meter in meters:
+        try:
+            return Opened(meter, meter.open(site))
+        except Exception as error:  # a plugin may raise anything
+            absent = isinstance(error, FileNotFoundError) and len(meters) > 1
+            log.log(logging.DEBUG if absent else logging.WARNING, "no %s meter: %s", meter.name, why(error))
+    return None
+
+
+def why(error: Exception) -> str:
+    """A meter's failure in words, with the file where there is one."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

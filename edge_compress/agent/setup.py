@@ -33,6 +33,9 @@ class Setup:
     memory_budget: int | None = None
     min_battery: float = 0.2
     maintenance_window: str = ""
+    meter: str = "auto"
+    meter_command: str = ""
+    meter_url: str = ""
 
 
 def to_line(setup: Setup) -> str:

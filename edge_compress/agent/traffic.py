@@ -1,4 +1,5 @@
-"""The model that takes traffic: keeps its process alive, sends it the self-test's inferences, times and bills each one.
+"""The model that takes traffic: keeps its process alive, sends it the self-test's inferences, times each one and has
+``energy`` bill it.
 
 A process that dies is started again after a back-off; the third death is told to whoever decides (``install``). The first
 process can be started before anything else is loaded, so that a device answers soon after a boot.
@@ -11,14 +12,14 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from edge_compress.agent import framing
 from edge_compress.agent.backoff import Backoff
 from edge_compress.agent.child import RUN_SECONDS, Child, ChildFailed
+from edge_compress.agent.energy import Energy
 from edge_compress.agent.machine import Assignment
-from edge_compress.agent.meters import Meter
 from edge_compress.agent.probe import Refused
 from edge_compress.agent.report import Reports, Subject
 from edge_compress.agent.slots import Slots
@@ -57,8 +58,11 @@ class Traffic:
     ``rate`` is the self-test's inferences a second, instead of what the assignment asks for.
     """
 
-    def __init__(self, slots: Slots, reports: Reports, chance: random.Random, rate: float | None = None) -> None:
+    def __init__(
+        self, slots: Slots, reports: Reports, chance: random.Random, rate: float | None = None, energy: Energy | None = None
+    ) -> None:
         self._slots, self._reports, self._rate = slots, reports, rate
+        self.energy = energy or Energy(reports)
         self.exhausted: Callable[[Assignment, str], None] = lambda assignment, why: None
         self._backoff = Backoff(chance)
         self._assignment: Assignment | None = None
@@ -70,9 +74,7 @@ class Traffic:
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._strikes, self._last_strike = 0, 0.0
-        self._owed: dict[Subject, float] = {}
         self._index = 0
-        self.meter: Meter | None = None
 
     @property
     def assignment(self) -> Assignment | None:
@@ -167,9 +169,7 @@ class Traffic:
             finally:
                 self._turn.release()
             if assignment is not None and answer is not None:
-                subject = self._subject(assignment)
-                self._reports.count(subject, float(answer.fields["seconds"]))
-                self._bill(subject, float(answer.fields["cpu_seconds"]))
+                self._reports.count(self._subject(assignment), float(answer.fields["seconds"]))
                 return assignment, answer
             await asyncio.sleep(_AGAIN_SECONDS)
         raise Unavailable("no model serves now; try again soon")
@@ -180,7 +180,7 @@ class Traffic:
         if trial is None or trial.failure:
             return self._assignment, await self._inferred(self._assignment, self._child, arrays)
         try:
-            answer = await _asked(trial.child, arrays)
+            answer = await self._metered(self._subject(trial.assignment), _asked(trial.child, arrays))
         except ChildFailed as error:
             if error.died:
                 trial.failure = str(error)
@@ -200,7 +200,7 @@ class Traffic:
         if assignment is None or child is None or not self._loaded:
             return None
         try:
-            return await _asked(child, arrays)
+            return await self._metered(self._subject(assignment), _asked(child, arrays))
         except ChildFailed as error:
             if error.died and self._child is not child:
                 return None
@@ -237,7 +237,7 @@ class Traffic:
         async with self._turn:
             if self._child is not child:
                 return
-            if rate > 0:
+            if rate > 0 and not self.energy.rests():
                 self._index += 1
                 await self._sample(assignment, child, self._index)
             else:
@@ -265,7 +265,8 @@ class Traffic:
         """One inference on a golden input, counted and billed. Returns how the answer is wrong; empty: it is right."""
         subject = self._subject(assignment)
         try:
-            answer = await child.ask("sample", RUN_SECONDS, index=index, rtol=assignment.rtol, atol=assignment.atol)
+            asking = child.ask("sample", RUN_SECONDS, index=index, rtol=assignment.rtol, atol=assignment.atol)
+            answer = await self._metered(subject, asking)
         except ChildFailed as error:
             self._reports.count(subject, None)
             if error.died:
@@ -273,25 +274,21 @@ class Traffic:
             return error.message
         mismatch = str(answer.fields["mismatch"])
         self._reports.count(subject, None if mismatch else float(answer.fields["seconds"]))
-        self._bill(subject, float(answer.fields["cpu_seconds"]))
         return mismatch
 
     def _subject(self, assignment: Assignment) -> Subject:
         return self._reports.subject(assignment.model, assignment.version, assignment.cohort)
 
-    def _bill(self, subject: Subject, cpu_seconds: float) -> None:
-        """Charge an inference's processor time; without a meter (the server may yet declare watts) it is owed."""
-        self._owed[subject] = self._owed.get(subject, 0.0) + cpu_seconds
-        if self.meter is None:
-            return
+    async def _metered(self, subject: Subject, asking: Awaitable[framing.Frame]) -> framing.Frame:
+        """The answer, its energy billed."""
+        self.energy.begins()
         try:
-            joules = self.meter.spent(self._owed[subject])
-        except OSError as error:
-            log.warning("the %s meter stopped working: %s", self.meter.source, error)
-            self.meter = None
-            return
-        del self._owed[subject]
-        self._reports.spend(subject, f"{self.meter.source}/{self.meter.scope}", joules)
+            answer = await asking
+        except BaseException:
+            self.energy.ends(None)
+            raise
+        self.energy.ends(subject, float(answer.fields["seconds"]), float(answer.fields["cpu_seconds"]))
+        return answer
 
     async def _strike(self, assignment: Assignment, error: ChildFailed) -> None:
         """Note a death, wait, and leave the restart to the next round."""

@@ -96,6 +96,15 @@ def agent(
     maintenance_window: Annotated[
         str | None, typer.Option(metavar="TIMES", help="When updates may begin, such as 02:00-04:30. Absent: always.")
     ] = None,
+    meter: Annotated[
+        str | None, typer.Option(help="Energy meter: auto (the first that works) or a name, such as rapl or external. [auto]")
+    ] = None,
+    meter_command: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Prints joules so far, or watts like '12.5 W': the meter `external`.")
+    ] = None,
+    meter_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Answers with joules so far, or watts, over http: the meter `external`.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help=_LOG_FORMAT_HELP)] = None,
 ) -> None:
     """Run the agent of one device.
@@ -117,6 +126,9 @@ def agent(
         "memory_budget": memory_budget,
         "min_battery": min_battery,
         "maintenance_window": maintenance_window,
+        "meter": meter,
+        "meter_command": meter_command,
+        "meter_url": meter_url,
         "log_format": log_format,
     }
     settings = load(AgentSettings, given)

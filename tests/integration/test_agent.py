@@ -71,6 +71,33 @@ def test_an_assignment_is_fetched_checked_tried_committed_and_reported(server: A
         wait_until(lambda: device.resident_bytes > 20 << 20, "a heartbeat with the memory of both processes")
 
 
+def test_an_external_meter_counts_what_is_above_the_idle_draw(server: AgentServer, state: Path) -> None:
+    """A command that shows 5 W always, and the processor time of the agent's model process times 200 W above."""
+    script = state.with_name("meter.py")
+    script.write_text(
+        "import os, sys, time\n"
+        "agent = os.getppid()\n"
+        "ticks = 0\n"
+        "for pid in open(f'/proc/{agent}/task/{agent}/children').read().split():\n"
+        "    if pid != str(os.getpid()):\n"
+        "        ticks += sum(map(int, open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[11:13]))\n"
+        "print(5.0 * time.monotonic() + 200.0 * ticks / os.sysconf('SC_CLK_TCK'))\n"
+    )
+    with running(server, state, meter_command=f"{sys.executable} {script}") as agent:
+        wait_until(lambda: NAME in server.devices, "hello")
+        model = slow_model()
+        wanted = server.artifact("one", model, golden_for(model))
+        server.offer(NAME, wanted)
+        wait_until(lambda: any(item.energy for item in server.devices[NAME].reports.values()), "energy", 90)
+        goes_on_serving(server, wanted.spec.version, 20)
+        (report,) = server.devices[NAME].reports.values()
+        (energy,) = report.energy
+        assert (energy.source, energy.scope) == ("external", "device")
+        assert 0.1 < energy.joules / (200.0 * report.duration_sum) < 3
+        assert agent.terminate() == 0
+    assert "energy by external/device, within 5%" in agent.log
+
+
 def test_without_a_meter_or_declared_watts_no_energy_is_reported(server: AgentServer, state: Path) -> None:
     server.watts_per_core = None
     with running(server, state):

@@ -1,0 +1,233 @@
+"""Reads the device's energy meter at the right moments and bills the model that ran.
+
+A counter that is quick is read around each inference, any other now and then, aside, at moments that do not beat with inferences
+at a fixed rate. One that stops working is left for the next. What a window of joules means is ``ledger``'s affair, and which
+meters there are that of ``meters``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_compress.agent import meters, plugins
+from edge_compress.agent.aside import aside
+from edge_compress.agent.ledger import Ledger
+from edge_compress.agent.report import Reports, Subject
+from edge_compress.domain.energy import SUSPENDED_SECONDS, MeterSite
+
+if TYPE_CHECKING:
+    from edge_compress.plugin import EnergyMeter
+
+log = logging.getLogger("edge_compress.agent")
+
+_QUICK_SECONDS = 0.01
+_OPEN_SECONDS, _READ_SECONDS = 30.0, 10.0
+_LATE_SECONDS = 5.0
+"""how much later than twice its time a reading may come and still mean something"""
+_PRECISE = 5.0
+"""a window of that many of the counter's own intervals is precise"""
+_REST_SECONDS, _REST_EVERY_SECONDS = 120.0, 600.0
+_RESTING_LOOK_SECONDS = 0.5
+
+
+class Energy:
+    """The energy of one agent's inferences. ``asked``: the setting, the command and the URL of its owner."""
+
+    def __init__(
+        self,
+        reports: Reports,
+        asked: tuple[str, str, str] = (meters.AUTO, "", ""),
+        root: Path = Path("/"),
+        offers: Callable[[], Sequence[EnergyMeter]] = lambda: plugins.offered(meters.HOOK),
+        clock: Callable[[], float] = time.monotonic,
+        since_boot: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._reports, self._asked, self._root, self._offers = reports, asked, root, offers
+        self._clock, self._since_boot = clock, since_boot
+        self.quiet: Callable[[], bool] = lambda: True
+        self._watts: float | None = None
+        self._cpu_seconds = 0.0
+        self._changed = asyncio.Event()
+        self._ready: list[EnergyMeter] | None = None
+        self._opened: meters.Opened | None = None
+        self._ledger = Ledger()
+        self._joules = self._at = self._boot_at = self._read_at = 0.0
+        self._idle_at = self._rest_at = -_REST_EVERY_SECONDS
+        self._declared = False
+
+    @property
+    def label(self) -> str | None:
+        """The meter in use, as ``source/scope``."""
+        return self._opened.label if self._opened else None
+
+    def rests(self) -> bool:
+        """Whether self-tests had better wait a little, so that it is seen what the idle device draws."""
+        if self._opened is None or not self._opened.counter.shared:
+            return False
+        now = self._clock()
+        if self._ledger.idle_watts is not None and now - self._idle_at < _REST_EVERY_SECONDS:
+            return False
+        if now - self._rest_at >= _REST_EVERY_SECONDS:
+            self._rest_at = now
+        return now - self._rest_at < _REST_SECONDS
+
+    def declare(self, watts_per_core: float | None) -> None:
+        """The server said what the profile declares; the first time, a meter is looked for."""
+        known, self._declared = self._declared, True
+        if known and watts_per_core == self._watts:
+            return
+        self._watts = watts_per_core
+        if self._opened is None or self._opened.meter.source == "estimate":
+            self._changed.set()
+
+    def begins(self) -> None:
+        """An inference begins."""
+        if self._quick:
+            self._read_now()
+        self._ledger.begins()
+
+    def ends(self, subject: Subject | None, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
+        """It ended, and took this long and this much processor time; None: it failed."""
+        self._cpu_seconds += cpu_seconds
+        self._ledger.ends(subject, seconds)
+        if self._quick:
+            self._read_now()
+        elif self._opened is None:
+            self._ledger.lose()
+
+    async def run(self) -> None:
+        """Find a meter and read it until cancelled. Raises StartupError where the one that was asked for does not exist."""
+        try:
+            while True:
+                await self._until_changed(None)
+                await self._choose()
+                while not self._changed.is_set():
+                    await self._until_changed(self._pause())
+                    if not self._changed.is_set():
+                        await self._sample()
+        finally:
+            self._let_go()
+
+    @property
+    def _quick(self) -> bool:
+        return self._opened is not None and self._opened.counter.resolution_seconds <= _QUICK_SECONDS
+
+    def _pause(self) -> float | None:
+        """Seconds to the next reading; None: nothing is to be read."""
+        if self._opened is None:
+            return None
+        pause = self._opened.counter.sample_seconds
+        pause = min(pause, _RESTING_LOOK_SECONDS) if self._quick and self.rests() else pause
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+    async def _until_changed(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    async def _choose(self) -> None:
+        """Open the best meter that is left."""
+        self._changed.clear()
+        self._let_go()
+        if self._ready is None:
+            self._ready = meters.in_order(await aside(self._offers, _OPEN_SECONDS), self._asked[0])
+        left, site = self._ready, self._site()
+        try:
+            opened = await aside(lambda: _opened(left, site), _OPEN_SECONDS)
+        except TimeoutError:
+            log.warning("no energy meter: they did not answer within %g s", _OPEN_SECONDS)
+            return
+        if opened is not None:
+            self._begin(*opened)
+
+    def _site(self) -> MeterSite:
+        _, command, url = self._asked
+        return MeterSite(self._root, command, url, self._watts, lambda: self._cpu_seconds, self._clock, self._since_boot)
+
+    def _begin(self, opened: meters.Opened, joules: float) -> None:
+        counter = opened.counter
+        self._opened, self._joules = opened, joules
+        self._ledger = self._ledger.handed_on(counter.shared, _PRECISE * counter.resolution_seconds)
+        self._at = self._read_at = self._clock()
+        self._boot_at = self._since_boot()
+        log.info("energy by %s, within %g%%", opened.label, 100 * counter.uncertainty)
+
+    def _let_go(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            self._ledger.lose()
+            with contextlib.suppress(Exception):
+                opened.counter.close()
+
+    async def _sample(self) -> None:
+        """A reading that no inference asked for."""
+        opened = self._opened
+        if opened is None or self._quick:
+            self._read_now()
+            return
+        try:
+            joules = await aside(opened.counter.read, _READ_SECONDS)
+        except Exception as error:
+            self._fell(error)
+        else:
+            self._settle(joules)
+
+    def _read_now(self) -> None:
+        if self._opened is None:
+            return
+        try:
+            joules = self._opened.counter.read()
+        except Exception as error:  # a plugin may raise anything
+            self._fell(error)
+        else:
+            self._settle(joules)
+
+    def _fell(self, error: Exception) -> None:
+        """Go on with the next meter; what this one counted stays."""
+        assert self._opened is not None
+        broken = self._opened.meter
+        log.warning("the %s meter stopped working: %s", broken.name, meters.why(error))
+        self._ready = [meter for meter in self._ready or () if meter is not broken]
+        self._let_go()
+        self._changed.set()
+
+    def _settle(self, joules: float) -> None:
+        """End the window, unless it is too short for what the counter shows."""
+        assert self._opened is not None
+        counter, now, since_boot = self._opened.counter, self._clock(), self._since_boot()
+        seconds, gained = now - self._at, joules - self._joules
+        late = now - self._read_at > 2 * counter.sample_seconds + _LATE_SECONDS
+        asleep = since_boot - self._boot_at - seconds > SUSPENDED_SECONDS
+        self._read_at = now
+        if late or asleep:
+            self._ledger.lose()
+        elif not self._quick and not self._complete(seconds, gained):
+            return
+        else:
+            self._bill(gained, seconds)
+        self._at, self._boot_at, self._joules = now, since_boot, joules
+
+    def _complete(self, seconds: float, gained: float) -> bool:
+        assert self._opened is not None
+        counter = self._opened.counter
+        enough = self._ledger.touched or seconds >= _PRECISE * counter.resolution_seconds
+        return enough and gained > 0 and gained >= counter.resolution_joules
+
+    def _bill(self, gained: float, seconds: float) -> None:
+        assert self._opened is not None
+        if not self._ledger.touched and self.quiet():
+            self._idle_at = self._clock()
+        for subject, joules in self._ledger.close(gained, seconds, quiet=self.quiet()).items():
+            self._reports.spend(subject, self._opened.label, joules)
+
+
+def _opened(left: Sequence[EnergyMeter], site: MeterSite) -> tuple[meters.Opened, float] | None:
+    opened = meters.open_first(left, site)
+    return (opened, opened.counter.read()) if opened is not None else None
