@@ -21,6 +21,7 @@ from edge_compress.agent.aside import aside
 from edge_compress.agent.ledger import Ledger
 from edge_compress.agent.report import Reports, Subject
 from edge_compress.domain.energy import SUSPENDED_SECONDS, MeterSite
+from edge_compress.errors import StartupError
 
 if TYPE_CHECKING:
     from edge_compress.plugin import EnergyMeter
@@ -29,6 +30,9 @@ log = logging.getLogger("edge_compress.agent")
 
 _QUICK_SECONDS = 0.01
 _OPEN_SECONDS, _READ_SECONDS = 30.0, 10.0
+_OFFLINE_SECONDS = 10.0
+"""how long the first look for a meter waits for the server's word on watts"""
+_LOOK_SECONDS = 60.0
 _LATE_SECONDS = 5.0
 """how much later than twice its time a reading may come and still mean something"""
 _PRECISE = 5.0
@@ -55,7 +59,7 @@ class Energy:
         self._watts: float | None = None
         self._cpu_seconds = 0.0
         self._changed = asyncio.Event()
-        self._ready: list[EnergyMeter] | None = None
+        self._choice: meters.Choice | None = None
         self._opened: meters.Opened | None = None
         self._ledger = Ledger()
         self._joules = self._at = self._boot_at = self._read_at = 0.0
@@ -106,11 +110,13 @@ class Energy:
         """Find a meter and read it until cancelled. Raises StartupError where the one that was asked for does not exist."""
         try:
             while True:
-                await self._until_changed(None)
+                await self._until_changed(_OFFLINE_SECONDS if self._choice is None else 0.0)
                 await self._choose()
                 while not self._changed.is_set():
                     await self._until_changed(self._pause())
-                    if not self._changed.is_set():
+                    if self._choice is not None and self._choice.again(self._clock()):
+                        self._changed.set()
+                    elif not self._changed.is_set():
                         await self._sample()
         finally:
             self._let_go()
@@ -119,15 +125,15 @@ class Energy:
     def _quick(self) -> bool:
         return self._opened is not None and self._opened.counter.resolution_seconds <= _QUICK_SECONDS
 
-    def _pause(self) -> float | None:
-        """Seconds to the next reading; None: nothing is to be read."""
+    def _pause(self) -> float:
+        """Seconds to the next reading."""
         if self._opened is None:
-            return None
+            return _LOOK_SECONDS
         pause = self._opened.counter.sample_seconds
         pause = min(pause, _RESTING_LOOK_SECONDS) if self._quick and self.rests() else pause
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
 
-    async def _until_changed(self, seconds: float | None) -> None:
+    async def _until_changed(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -136,16 +142,22 @@ class Energy:
         """Open the best meter that is left."""
         self._changed.clear()
         self._let_go()
-        if self._ready is None:
-            self._ready = meters.in_order(await aside(self._offers, _OPEN_SECONDS), self._asked[0])
-        left, site = self._ready, self._site()
         try:
-            opened = await aside(lambda: _opened(left, site), _OPEN_SECONDS)
-        except TimeoutError:
-            log.warning("no energy meter: they did not answer within %g s", _OPEN_SECONDS)
+            found = await self._found()
+        except StartupError:
+            raise
+        except Exception as error:  # a plugin may raise anything
+            log.warning("no energy meter: %s", meters.why(error))
             return
-        if opened is not None:
-            self._begin(*opened)
+        if found is not None:
+            self._begin(*found)
+
+    async def _found(self) -> tuple[meters.Opened, float] | None:
+        if self._choice is None:
+            self._choice = meters.Choice(meters.in_order(await aside(self._offers, _OPEN_SECONDS), self._asked[0]))
+        left, site = self._choice.left, self._site()
+        self._choice.took(None, self._clock())
+        return await aside(lambda: _opened(left, site), _OPEN_SECONDS)
 
     def _site(self) -> MeterSite:
         _, command, url = self._asked
@@ -154,6 +166,8 @@ class Energy:
     def _begin(self, opened: meters.Opened, joules: float) -> None:
         counter = opened.counter
         self._opened, self._joules = opened, joules
+        if self._choice is not None:
+            self._choice.took(opened.meter, self._clock())
         self._ledger = self._ledger.handed_on(counter.shared, _PRECISE * counter.resolution_seconds)
         self._at = self._read_at = self._clock()
         self._boot_at = self._since_boot()
@@ -194,7 +208,8 @@ class Energy:
         assert self._opened is not None
         broken = self._opened.meter
         log.warning("the %s meter stopped working: %s", broken.name, meters.why(error))
-        self._ready = [meter for meter in self._ready or () if meter is not broken]
+        if self._choice is not None:
+            self._choice.fell(broken)
         self._let_go()
         self._changed.set()
 

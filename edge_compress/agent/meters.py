@@ -18,6 +18,8 @@ log = logging.getLogger("edge_compress.agent")
 HOOK = "edge_compress_register_energy_meters"
 AUTO = "auto"
 _ORDER = ("rapl", "ina", "hwmon", "battery", "nvml", "external", "estimate")
+AGAIN_SECONDS = 1800.0
+"""after which a meter that stopped working is tried again: a plug that lost its link, a battery that was charged"""
 _RUNS_ON = "cpu"
 """what the model process computes on: a meter of something else would show next to nothing"""
 
@@ -49,6 +51,37 @@ def in_order(offers: Iterable[EnergyMeter], wanted: str = AUTO) -> list[EnergyMe
     if wanted not in known:
         raise StartupError(f"--meter {wanted}: there is no such meter; use auto or one of {', '.join(sorted(known))}")
     return [known[wanted]]
+
+
+class Choice:
+    """Which of the ``meters`` may be tried now: one that stopped working is left out, and given another chance after a while."""
+
+    def __init__(self, meters: Sequence[EnergyMeter]) -> None:
+        self._meters = meters
+        self._fallen: list[EnergyMeter] = []
+        self._best_once = self._now = len(meters)
+        self._since = 0.0
+
+    @property
+    def left(self) -> list[EnergyMeter]:
+        """Those to try, in order."""
+        return [meter for meter in self._meters if meter not in self._fallen]
+
+    def took(self, meter: EnergyMeter | None, now: float) -> None:
+        """This one is used from ``now`` on; None: no meter is."""
+        self._now = len(self._meters) if meter is None else self._meters.index(meter)
+        self._best_once, self._since = min(self._best_once, self._now), now
+
+    def fell(self, meter: EnergyMeter) -> None:
+        """It stopped working."""
+        self._fallen.append(meter)
+
+    def again(self, now: float) -> bool:
+        """Whether it is time to try all of them again, because a better one than the present has worked before."""
+        due = self._now > self._best_once and now - self._since >= AGAIN_SECONDS
+        if due:
+            self._fallen.clear()
+        return due
 
 
 def open_first(meters: Sequence[EnergyMeter], site: MeterSite) -> Opened | None:

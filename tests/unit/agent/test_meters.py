@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_compress.agent.meters import in_order, open_first
+from edge_compress.agent.meters import AGAIN_SECONDS, Choice, in_order, open_first
 from edge_compress.domain.energy import MeterSite
 from edge_compress.errors import StartupError
 from edge_compress.plugin.registry import Registry
@@ -62,3 +62,25 @@ def test_what_an_owner_can_mend_is_told_once_and_what_is_not_there_is_not(caplog
 def test_a_meter_that_was_asked_for_by_name_is_missed_aloud(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     assert open_first(in_order(OURS, "rapl"), MeterSite(tmp_path)) is None
     assert caplog.messages == [f"no rapl meter: {tmp_path}/sys/class/powercap: no RAPL package counter"]
+
+
+def test_a_meter_that_stopped_working_gets_another_chance_after_a_while() -> None:
+    plug, guess = Played("plug"), Played("guess", "estimate")
+    choice = Choice([plug, guess])
+    choice.took(plug, 0.0)
+    assert not choice.again(AGAIN_SECONDS)
+    choice.fell(plug)
+    assert choice.left == [guess]
+    choice.took(guess, 10.0)
+    assert not choice.again(AGAIN_SECONDS)
+    assert choice.again(10.0 + AGAIN_SECONDS)
+    assert choice.left == [plug, guess]
+    choice.took(guess, AGAIN_SECONDS + 10.0)  # it does not open yet
+    assert not choice.again(AGAIN_SECONDS + 20.0)
+    assert choice.again(2 * AGAIN_SECONDS + 10.0)
+
+
+def test_where_no_better_one_ever_worked_none_is_looked_for_again() -> None:
+    choice = Choice([Played("plug"), Played("guess", "estimate")])
+    choice.took(None, 0.0)
+    assert not choice.again(10 * AGAIN_SECONDS)
