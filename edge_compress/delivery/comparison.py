@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge_compress.delivery.totals import Total, best_meter
 from edge_compress.domain.gates import Window
@@ -20,6 +20,8 @@ class Comparison:
     """Of one step. ``listen`` again and again, with the same groups."""
 
     last: dict[str, UsageTotals] = field(default_factory=dict)
+    billed: dict[str, UsageTotals] = field(default_factory=dict)
+    """device -> its totals when it last reported more energy: meters count in steps, which may be rarer than reports"""
     windows: dict[tuple[str, bool], Window] = field(default_factory=dict)
 
     def listen(self, rows: Mapping[UsageKey, UsageTotals], device: str, profile: str, *, canary: bool) -> None:
@@ -30,7 +32,23 @@ class Comparison:
         now = total.frozen()
         before, self.last[device] = self.last.get(device, now), now  # what was before the comparison began is no part of it
         group = (profile, canary)
-        self.windows[group] = _grown(self.windows.get(group, Window()), before, now)
+        window = _grown(self.windows.get(group, Window()), before, now)
+        self.windows[group] = self._metered(window, device, now)
+
+    def _metered(self, window: Window, device: str, now: UsageTotals) -> Window:
+        """The window with the energy of the inferences since the device last reported some; as it is where there is none yet, or
+        its meter is another one than before: then some of them may be on neither."""
+        before = self.billed.setdefault(device, now)
+        grown = {meter: joules - before.energy.get(meter, 0.0) for meter, joules in now.energy.items()}
+        meter = best_meter(replace(now, energy={meter: joules for meter, joules in grown.items() if joules > 0}))
+        made = sum(now.inferences.values()) - sum(before.inferences.values())
+        if meter is None or made <= 0:
+            return window
+        self.billed[device] = now
+        if not before.energy or meter in before.energy:
+            source = meter.split("/", 1)[0]
+            return replace(window, joules=window.joules.with_value(grown[meter] / made), sources=window.sources | {source})
+        return window
 
     def pairs(self) -> dict[str, tuple[Window, Window]]:
         """Profile -> (canary, control), for the profiles that have canaries."""
@@ -43,17 +61,13 @@ def _grown(window: Window, before: UsageTotals, now: UsageTotals) -> Window:
     made = sum(now.inferences.values()) - sum(before.inferences.values())
     if made <= 0:
         return window
-    meter = best_meter(now) or ""
-    spent = now.energy.get(meter, 0.0) - before.energy.get(meter, 0.0)
-    metered = best_meter(before) in (None, meter) and spent > 0
     added = [
         max(0, later - earlier) for later, earlier in itertools.zip_longest(now.bucket_counts, before.bucket_counts, fillvalue=0)
     ]
-    return Window(
+    return replace(
+        window,
         inferences=window.inferences + made,
         errors=window.errors + max(0, now.inferences.get("error", 0) - before.inferences.get("error", 0)),
         counts=tuple(map(sum, itertools.zip_longest(window.counts, added, fillvalue=0))),
         seconds=window.seconds.with_value((now.duration_sum - before.duration_sum) / made),
-        joules=window.joules.with_value(spent / made) if metered else window.joules,
-        sources=window.sources | ({meter.split("/", 1)[0]} if metered else set()),
     )
