@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ _LATE_SECONDS = 5.0
 """how much later than twice its time a reading may come and still mean something"""
 _PRECISE = 5.0
 """a window of that many of the counter's own intervals is precise"""
+_LONG = 10.0
+"""in a window of that many of those, what its ends cut off does not matter"""
 _REST_SECONDS, _REST_EVERY_SECONDS = 120.0, 600.0
 _RESTING_LOOK_SECONDS = 0.5
 
@@ -65,6 +68,8 @@ class Energy:
         self._joules = self._at = self._boot_at = self._read_at = 0.0
         self._idle_at = self._rest_at = -_REST_EVERY_SECONDS
         self._declared = False
+        self._ended_at = -math.inf
+        self._closing: asyncio.TimerHandle | None = None
 
     @property
     def label(self) -> str | None:
@@ -93,7 +98,8 @@ class Energy:
 
     def begins(self) -> None:
         """An inference begins."""
-        if self._quick:
+        self._ended_at = math.inf
+        if self._quick and (self._stop_closing() or self._clock() - self._at > _LONG * self._precise):
             self._read_now()
         self._ledger.begins()
 
@@ -101,8 +107,9 @@ class Energy:
         """It ended, and took this long and this much processor time; None: it failed."""
         self._cpu_seconds += cpu_seconds
         self._ledger.ends(subject, seconds)
+        self._ended_at = self._clock()
         if self._quick:
-            self._read_now()
+            self._close_soon()
         elif self._opened is None:
             self._ledger.lose()
 
@@ -125,6 +132,11 @@ class Energy:
     def _quick(self) -> bool:
         return self._opened is not None and self._opened.counter.resolution_seconds <= _QUICK_SECONDS
 
+    @property
+    def _precise(self) -> float:
+        """Seconds of the shortest window that is precise."""
+        return _PRECISE * self._opened.counter.resolution_seconds if self._opened is not None else 0.0
+
     def _pause(self) -> float:
         """Seconds to the next reading."""
         if self._opened is None:
@@ -132,6 +144,25 @@ class Energy:
         pause = self._opened.counter.sample_seconds
         pause = min(pause, _RESTING_LOOK_SECONDS) if self._quick and self.rests() else pause
         return pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+    def _close_soon(self) -> None:
+        """End the window once the counter shows all that was spent: cut off at once, half a step of each inference would be taken
+        for the idle draw."""
+        if self._precise > 0:
+            self._closing = asyncio.get_running_loop().call_later(self._precise, self._close)
+        else:
+            self._read_now()
+
+    def _stop_closing(self) -> bool:
+        """False where a window was still to end: what follows an inference too soon shares its window."""
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.cancel()
+        return closing is None
+
+    def _close(self) -> None:
+        self._closing = None
+        self._read_now()
 
     async def _until_changed(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -175,6 +206,7 @@ class Energy:
 
     def _let_go(self) -> None:
         opened, self._opened = self._opened, None
+        self._stop_closing()
         if opened is not None:
             self._ledger.lose()
             with contextlib.suppress(Exception):
@@ -232,14 +264,19 @@ class Energy:
     def _complete(self, seconds: float, gained: float) -> bool:
         assert self._opened is not None
         counter = self._opened.counter
-        enough = self._ledger.touched or seconds >= _PRECISE * counter.resolution_seconds
-        return enough and gained > 0 and gained >= counter.resolution_joules
+        if gained <= 0 or gained < counter.resolution_joules:
+            return False
+        if not self._ledger.touched:
+            return seconds >= self._precise
+        late_by = max(counter.resolution_seconds, counter.sample_seconds)  # what it shows may be of that long ago
+        return self._clock() - self._ended_at >= late_by or seconds >= _LONG * late_by
 
     def _bill(self, gained: float, seconds: float) -> None:
         assert self._opened is not None
-        if not self._ledger.touched and self.quiet():
+        quiet = self.quiet()
+        if quiet and not self._ledger.touched and seconds >= self._precise:
             self._idle_at = self._clock()
-        for subject, joules in self._ledger.close(gained, seconds, quiet=self.quiet()).items():
+        for subject, joules in self._ledger.close(gained, seconds, quiet=quiet).items():
             self._reports.spend(subject, self._opened.label, joules)
 
 

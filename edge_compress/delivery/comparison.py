@@ -37,7 +37,7 @@ class Comparison:
 
     def _metered(self, window: Window, device: str, now: UsageTotals) -> Window:
         """The window with the energy of the inferences since the device last reported some; as it is where there is none yet, or
-        its meter is another one than before: then some of them may be on neither."""
+        its meter is another one than before: then some of them may be on neither. Estimates in a meter's place are left out."""
         before = self.billed.setdefault(device, now)
         grown = {meter: joules - before.energy.get(meter, 0.0) for meter, joules in now.energy.items()}
         meter = best_meter(replace(now, energy={meter: joules for meter, joules in grown.items() if joules > 0}))
@@ -45,8 +45,8 @@ class Comparison:
         if meter is None or made <= 0:
             return window
         self.billed[device] = now
-        if not before.energy or meter in before.energy:
-            source = meter.split("/", 1)[0]
+        source = meter.split("/", 1)[0]
+        if (not before.energy or meter in before.energy) and not (source == "estimate" and _measured(now)):
             return replace(window, joules=window.joules.with_value(grown[meter] / made), sources=window.sources | {source})
         return window
 
@@ -54,6 +54,10 @@ class Comparison:
         """Profile -> (canary, control), for the profiles that have canaries."""
         profiles = {profile for profile, canary in self.windows if canary}
         return {profile: (self.windows[profile, True], self.windows.get((profile, False), Window())) for profile in profiles}
+
+
+def _measured(row: UsageTotals) -> bool:
+    return any(not meter.startswith("estimate/") for meter in row.energy)
 
 
 def _grown(window: Window, before: UsageTotals, now: UsageTotals) -> Window:

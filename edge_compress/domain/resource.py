@@ -159,7 +159,7 @@ class PluginParameter:
 
 @dataclass(frozen=True)
 class PluginOffer:
-    """One thing a plugin registered: a strategy, target, quality_metric or architecture."""
+    """One thing a plugin registered: a strategy, target, quality_metric, gate_metric, energy_meter or architecture."""
 
     kind: str
     name: str

@@ -64,7 +64,8 @@ class _Packages(EnergyCounter):
         try:
             return [sysfs.number(zone.energy) for zone in self._zones]
         except PermissionError as error:
-            how = f"as root: chmod a+r {error.filename}, or start the agent with CAP_DAC_READ_SEARCH"
+            all_of_them = Path(error.filename).parents[1] / "intel-rapl:*" / "energy_uj"
+            how = f"as root: chmod a+r {all_of_them}, or start the agent with CAP_DAC_READ_SEARCH"
             raise PermissionError(error.errno, f"only root may read it; to allow it, {how}", error.filename) from None
 
 

@@ -98,6 +98,56 @@ def test_an_external_meter_counts_what_is_above_the_idle_draw(server: AgentServe
     assert "energy by external/device, within 5%" in agent.log
 
 
+STRANGER = """
+import time
+from edge_compress.plugin import EnergyCounter, EnergyMeter, hookimpl
+
+class Wall(EnergyCounter):
+    scope, shared, resolution_seconds, uncertainty = "socket", False, 0.001, 0.01
+
+    def __init__(self):
+        self.begin = time.monotonic()
+
+    def read(self):
+        return 7.0 * (time.monotonic() - self.begin)
+
+class WallMeter(EnergyMeter):
+    name, source = "wall", "hwmon"
+
+    def open(self, site):
+        return Wall()
+
+@hookimpl
+def edge_compress_register_energy_meters():
+    return [WallMeter()]
+"""
+
+
+def test_a_strangers_meter_is_found_and_read(server: AgentServer, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only that: pluggy stays out, and so do the plugins of servers."""
+    folder = state.with_name("site")
+    (folder / "acme_wall-1.0.dist-info").mkdir(parents=True)
+    (folder / "acme_wall-1.0.dist-info/entry_points.txt").write_text("[edge_compress]\nacme_wall = acme_wall\n")
+    (folder / "acme_wall.py").write_text(STRANGER)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONVERBOSE", "1")
+    with running(server, state, meter="wall") as agent:
+        wait_until(lambda: NAME in server.devices, "hello")
+        goes_on_serving(server, good(server, "one", 1).spec.version)
+        (energy,) = next(iter(server.devices[NAME].reports.values())).energy
+        assert (energy.source, energy.scope) == ("hwmon", "socket")
+        assert agent.terminate() == 0
+    imported = {line.split("'")[1].partition(".")[0] for line in agent.log.splitlines() if line.startswith("import '")}
+    assert "acme_wall" in imported
+    assert imported.isdisjoint({"pluggy", "edge_compress_quantize", "edge_compress_metrics", "torch"})
+
+
+def test_a_meter_that_no_plugin_has_ends_the_agent(server: AgentServer, state: Path) -> None:
+    with running(server, state, meter="wattson") as agent:
+        assert agent.process.wait(20) == 1
+    assert "--meter wattson: there is no such meter; use auto or one of battery, estimate" in agent.log
+
+
 def test_without_a_meter_or_declared_watts_no_energy_is_reported(server: AgentServer, state: Path) -> None:
     server.watts_per_core = None
     with running(server, state):

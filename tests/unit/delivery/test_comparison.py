@@ -35,11 +35,17 @@ def test_a_step_of_a_coarse_meter_is_shared_by_all_inferences_since_the_last_one
 
 
 def test_a_meter_that_takes_over_counts_from_its_second_report_on() -> None:
-    rapl, guess = {"rapl/package": 10.0}, {"rapl/package": 10.0, "estimate/process": 1.0}
-    window = heard((0, {"rapl/package": 0.0}), (10, rapl), (20, guess), (30, {**guess, "estimate/process": 4.0}))
+    rapl, plug = {"rapl/package": 10.0}, {"rapl/package": 10.0, "external/device": 1.0}
+    window = heard((0, {"rapl/package": 0.0}), (10, rapl), (20, plug), (30, {**plug, "external/device": 4.0}))
     assert window.joules.count == 2
     assert window.joules.mean == pytest.approx((1.0 + 0.3) / 2)
-    assert window.sources == {"rapl", "estimate"}
+    assert window.sources == {"rapl", "external"}
+
+
+def test_an_estimate_that_takes_over_from_a_meter_is_left_out() -> None:
+    rapl, guess = {"rapl/package": 10.0}, {"rapl/package": 10.0, "estimate/process": 1.0}
+    window = heard((0, {"rapl/package": 0.0}), (10, rapl), (20, guess), (30, {**guess, "estimate/process": 4.0}))
+    assert (window.joules.count, window.sources) == (1, {"rapl"})
 
 
 def test_without_energy_there_is_none() -> None:
