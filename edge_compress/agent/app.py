@@ -49,6 +49,7 @@ class App:
         self._reports = Reports(os.urandom(8).hex(), restore(folder.usage))
         self._energy = Energy(self._reports, (setup.meter, setup.meter_command, setup.meter_url))
         self._energy.quiet = lambda: journal.position.settled or journal.position.waits
+        self._energy.disturbed = lambda: journal.position.state is DeviceState.PROBING
         self._traffic = Traffic(slots, self._reports, chance, setup.self_test_rate, self._energy)
         position = journal.position
         self._traffic.begin(position.serving, spawned)

@@ -1,8 +1,8 @@
 """Reads the device's energy meter at the right moments and bills the model that ran.
 
 A counter that is quick is read around each inference, any other now and then, aside, at moments that do not beat with inferences
-at a fixed rate. One that stops working is left for the next. What a window of joules means is ``ledger``'s affair, and which
-meters there are that of ``meters``.
+at a fixed rate. One that stops working is left for the next. When a window of joules may end is ``window``'s affair, what it
+means ``ledger``'s, and which meters there are that of ``meters``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from edge_compress.agent import meters, plugins
 from edge_compress.agent.aside import aside
 from edge_compress.agent.ledger import Ledger
 from edge_compress.agent.report import Reports, Subject
-from edge_compress.domain.energy import SUSPENDED_SECONDS, MeterSite
+from edge_compress.agent.window import Moment, Window
+from edge_compress.domain.energy import MeterSite
 from edge_compress.errors import StartupError
 
 if TYPE_CHECKING:
@@ -29,17 +30,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edge_compress.agent")
 
-_QUICK_SECONDS = 0.01
 _OPEN_SECONDS, _READ_SECONDS = 30.0, 10.0
 _OFFLINE_SECONDS = 10.0
 """how long the first look for a meter waits for the server's word on watts"""
 _LOOK_SECONDS = 60.0
-_LATE_SECONDS = 5.0
-"""how much later than twice its time a reading may come and still mean something"""
-_PRECISE = 5.0
-"""a window of that many of the counter's own intervals is precise"""
-_LONG = 10.0
-"""in a window of that many of those, what its ends cut off does not matter"""
 _REST_SECONDS, _REST_EVERY_SECONDS = 120.0, 600.0
 _RESTING_LOOK_SECONDS = 0.5
 
@@ -59,13 +53,17 @@ class Energy:
         self._reports, self._asked, self._root, self._offers = reports, asked, root, offers
         self._clock, self._since_boot = clock, since_boot
         self.quiet: Callable[[], bool] = lambda: True
+        """whether no update is under way, which an idle device would not draw for"""
+        self.disturbed: Callable[[], bool] = lambda: False
+        """whether a candidate computes beside what serves: inferences are owed meanwhile"""
         self._watts: float | None = None
         self._cpu_seconds = 0.0
         self._changed = asyncio.Event()
         self._choice: meters.Choice | None = None
         self._opened: meters.Opened | None = None
         self._ledger = Ledger()
-        self._joules = self._at = self._boot_at = self._read_at = 0.0
+        self._window: Window | None = None
+        self._spoiled = False
         self._idle_at = self._rest_at = -_REST_EVERY_SECONDS
         self._declared = False
         self._ended_at = -math.inf
@@ -99,7 +97,8 @@ class Energy:
     def begins(self) -> None:
         """An inference begins."""
         self._ended_at = math.inf
-        if self._quick and (self._stop_closing() or self._clock() - self._at > _LONG * self._precise):
+        window = self._window
+        if window is not None and window.quick and (self._stop_closing() or window.is_long(self._clock())):
             self._read_now()
         self._ledger.begins()
 
@@ -130,12 +129,7 @@ class Energy:
 
     @property
     def _quick(self) -> bool:
-        return self._opened is not None and self._opened.counter.resolution_seconds <= _QUICK_SECONDS
-
-    @property
-    def _precise(self) -> float:
-        """Seconds of the shortest window that is precise."""
-        return _PRECISE * self._opened.counter.resolution_seconds if self._opened is not None else 0.0
+        return self._window is not None and self._window.quick
 
     def _pause(self) -> float:
         """Seconds to the next reading."""
@@ -148,8 +142,9 @@ class Energy:
     def _close_soon(self) -> None:
         """End the window once the counter shows all that was spent: cut off at once, half a step of each inference would be taken
         for the idle draw."""
-        if self._precise > 0:
-            self._closing = asyncio.get_running_loop().call_later(self._precise, self._close)
+        assert self._window is not None
+        if self._window.precise_seconds > 0:
+            self._closing = asyncio.get_running_loop().call_later(self._window.precise_seconds, self._close)
         else:
             self._read_now()
 
@@ -195,17 +190,14 @@ class Energy:
         return MeterSite(self._root, command, url, self._watts, lambda: self._cpu_seconds, self._clock, self._since_boot)
 
     def _begin(self, opened: meters.Opened, joules: float) -> None:
-        counter = opened.counter
-        self._opened, self._joules = opened, joules
+        self._opened, self._window = opened, Window(opened.counter, joules, self._now())
         if self._choice is not None:
             self._choice.took(opened.meter, self._clock())
-        self._ledger = self._ledger.handed_on(counter.shared, _PRECISE * counter.resolution_seconds)
-        self._at = self._read_at = self._clock()
-        self._boot_at = self._since_boot()
-        log.info("energy by %s, within %g%%", opened.label, 100 * counter.uncertainty)
+        self._ledger = self._ledger.handed_on(opened.counter.shared, self._window.precise_seconds)
+        log.info("energy by %s, within %g%%", opened.label, 100 * opened.counter.uncertainty)
 
     def _let_go(self) -> None:
-        opened, self._opened = self._opened, None
+        opened, self._opened, self._window = self._opened, None, None
         self._stop_closing()
         if opened is not None:
             self._ledger.lose()
@@ -248,36 +240,23 @@ class Energy:
     def _settle(self, joules: float) -> None:
         """End the window, unless it is too short for what the counter shows."""
         assert self._opened is not None
-        counter, now, since_boot = self._opened.counter, self._clock(), self._since_boot()
-        seconds, gained = now - self._at, joules - self._joules
-        late = now - self._read_at > 2 * counter.sample_seconds + _LATE_SECONDS
-        asleep = since_boot - self._boot_at - seconds > SUSPENDED_SECONDS
-        self._read_at = now
-        if late or asleep:
-            self._ledger.lose()
-        elif not self._quick and not self._complete(seconds, gained):
+        assert self._window is not None
+        quiet, disturbed = self.quiet(), self.disturbed()
+        closed = self._window.close(joules, self._now(), self._ended_at if self._ledger.touched else None)
+        if closed is None:
+            self._spoiled = self._spoiled or disturbed
             return
-        else:
-            self._bill(gained, seconds)
-        self._at, self._boot_at, self._joules = now, since_boot, joules
-
-    def _complete(self, seconds: float, gained: float) -> bool:
-        assert self._opened is not None
-        counter = self._opened.counter
-        if gained <= 0 or gained < counter.resolution_joules:
-            return False
-        if not self._ledger.touched:
-            return seconds >= self._precise
-        late_by = max(counter.resolution_seconds, counter.sample_seconds)  # what it shows may be of that long ago
-        return self._clock() - self._ended_at >= late_by or seconds >= _LONG * late_by
-
-    def _bill(self, gained: float, seconds: float) -> None:
-        assert self._opened is not None
-        quiet = self.quiet()
-        if quiet and not self._ledger.touched and seconds >= self._precise:
+        spoiled, self._spoiled = self._spoiled or disturbed, disturbed
+        if closed.lost or (spoiled and self._opened.counter.shared):
+            self._ledger.lose()
+            return
+        if quiet and not self._ledger.touched and closed.seconds >= self._window.precise_seconds:
             self._idle_at = self._clock()
-        for subject, joules in self._ledger.close(gained, seconds, quiet=quiet).items():
-            self._reports.spend(subject, self._opened.label, joules)
+        for subject, billed in self._ledger.close(closed.joules, closed.seconds, quiet=quiet).items():
+            self._reports.spend(subject, self._opened.label, billed)
+
+    def _now(self) -> Moment:
+        return Moment(self._clock(), self._since_boot())
 
 
 def _opened(left: Sequence[EnergyMeter], site: MeterSite) -> tuple[meters.Opened, float] | None:

@@ -126,6 +126,18 @@ async def test_inferences_that_follow_each_other_at_once_share_a_window() -> Non
     assert device.billed == {"rapl/device": pytest.approx(0.05)}
 
 
+async def test_while_a_candidate_is_probed_inferences_are_owed() -> None:
+    meter = Played("rapl", "rapl", quick=True)
+    device = Device(meter)
+    async with device.running():
+        for turn in range(10):
+            device.energy.disturbed = lambda turn=turn: turn == 5
+            await device.idle(meter, 60.0 if turn == 5 else 10.0)
+            device.infer(meter, 10.0 * 0.5 + (40.0 if turn == 5 else 2.0))
+            await device.idle(meter, 10.0)
+    assert device.billed == {"rapl/device": pytest.approx(10 * 2.0)}
+
+
 async def test_a_suspended_device_is_not_billed_for_its_sleep_and_what_ran_is_paid_later() -> None:
     meter = Played("rapl", "rapl", quick=True)
     device = Device(meter)
@@ -162,9 +174,9 @@ async def test_a_slow_counter_is_read_now_and_then_aside() -> None:
     async with device.running():
         assert device.energy.rests()
         for _ in range(3):
-            before = device.energy._at
+            before = device.energy._idle_at
             await device.idle(meter, 2.0)
-            await soon(lambda before=before: device.energy._at > before)
+            await soon(lambda before=before: device.energy._idle_at > before)
         assert not device.energy.rests()
         device.infer(meter, 2.0 * 0.5 + 3.0)
         await device.idle(meter, 2.0, 0.2)
