@@ -180,7 +180,7 @@ class Energy:
 
     async def _found(self) -> tuple[meters.Opened, float] | None:
         if self._choice is None:
-            self._choice = meters.Choice(meters.in_order(await aside(self._offers, _OPEN_SECONDS), self._asked[0]))
+            self._choice = meters.Choice(meters.in_order(self._offers(), self._asked[0]))
         left, site = self._choice.left, self._site()
         self._choice.took(None, self._clock())
         return await aside(lambda: _opened(left, site), _OPEN_SECONDS)
@@ -211,11 +211,11 @@ class Energy:
             self._read_now()
             return
         try:
-            joules = await aside(opened.counter.read, _READ_SECONDS)
+            shown = await aside(lambda: (opened.counter.read(), self._now()), _READ_SECONDS)
         except Exception as error:
             self._fell(error)
         else:
-            self._settle(joules)
+            self._settle(*shown)
 
     def _read_now(self) -> None:
         if self._opened is None:
@@ -225,7 +225,7 @@ class Energy:
         except Exception as error:  # a plugin may raise anything
             self._fell(error)
         else:
-            self._settle(joules)
+            self._settle(joules, self._now())
 
     def _fell(self, error: Exception) -> None:
         """Go on with the next meter; what this one counted stays."""
@@ -237,12 +237,12 @@ class Energy:
         self._let_go()
         self._changed.set()
 
-    def _settle(self, joules: float) -> None:
+    def _settle(self, joules: float, now: Moment) -> None:
         """End the window, unless it is too short for what the counter shows."""
         assert self._opened is not None
         assert self._window is not None
         quiet, disturbed = self.quiet(), self.disturbed()
-        closed = self._window.close(joules, self._now(), self._ended_at if self._ledger.touched else None)
+        closed = self._window.close(joules, now, self._ended_at if self._ledger.touched else None)
         if closed is None:
             self._spoiled = self._spoiled or disturbed
             return
