@@ -40,7 +40,7 @@ class App:
 
     def __init__(self, setup: Setup, folder: StateFolder, spawned: Spawned) -> None:
         """``spawned`` is a model process that has been started ahead."""
-        log_as(setup.log_format)
+        log_as(setup.log_format, setup.name)
         if check_address(setup.server, setup.insecure):
             log.warning("the link to %s is not encrypted (--insecure)", setup.server)
         chance = random.Random()  # noqa: S311  # jitter, not a secret

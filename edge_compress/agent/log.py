@@ -10,13 +10,18 @@ import sys
 class _JsonLines(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self._device = device
+
     def format(self, record: logging.LogRecord) -> str:
-        """The object: time (seconds since the epoch), level, message."""
-        return json.dumps({"time": record.created, "level": record.levelname.lower(), "message": record.getMessage()})
+        """The object: time (seconds since the epoch), level, device, message."""
+        said = {"level": record.levelname.lower(), "device": self._device, "message": record.getMessage()}
+        return json.dumps({"time": record.created, **said})
 
 
-def log_as(log_format: str) -> None:
+def log_as(log_format: str, device: str) -> None:
     """Log to standard error, as ``text`` or ``json``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_JsonLines(device) if log_format == "json" else logging.Formatter("%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

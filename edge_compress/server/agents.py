@@ -15,6 +15,7 @@ from edge_compress.delivery.sessions import Session as LiveSession
 from edge_compress.domain.overview import DeviceHistory
 from edge_compress.errors import EdgeCompressError, InvalidInput, NotFound
 from edge_compress.messages import to_message
+from edge_compress.server.interceptors import note_call
 from edge_compress.server.refusals import MissingReference, Silent
 from edge_compress.server.resources import Reader, required
 from edge_compress.server.session_wire import ServerMessages, hello_from_wire, move_from_wire, reports_from_wire, welcome_to_wire
@@ -86,6 +87,7 @@ class AgentServicer(agents_pb2_grpc.AgentServiceServicer):
         if first is None or not first.HasField("hello"):
             read = first.WhichOneof("message") if first is not None else None
             raise InvalidInput.at("message", read, "hello as the first message of a session")
+        note_call(device=first.hello.device[:64])
         try:
             return await self._fleet.join(hello_from_wire(first.hello))
         except NotFound as error:

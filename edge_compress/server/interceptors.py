@@ -5,6 +5,7 @@ calls when the server stops. What the calls do is the servicers' business, what 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import re
 import time
@@ -45,6 +46,17 @@ class _Call:
     """the servicer has the turn: elsewhere, a cancelled task would leave the call without any status"""
     began: float = field(default_factory=time.monotonic)
     messages: int = 0
+    said: dict[str, str] = field(default_factory=dict)
+    """what the servicer adds to its log line"""
+
+
+_CURRENT: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("call", default=None)
+
+
+def note_call(**fields: str) -> None:
+    """Have the log line of the call under way say this, too: whose device it is about, for example."""
+    if (call := _CURRENT.get()) is not None:
+        call.said.update(fields)
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
@@ -126,6 +138,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         task = asyncio.current_task()
         assert task is not None
         call = _Call(details.method.rpartition("/")[2], request_id, context.peer(), task)
+        _CURRENT.set(call)
         if endless:
             self._streams.add(call)
             task.add_done_callback(lambda _: self._streams.discard(call))
@@ -167,6 +180,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
             "messages": messages,
             "request_id": call.request_id,
             "peer": call.peer,
+            **call.said,
         }
         if message:
             fields["message"] = message

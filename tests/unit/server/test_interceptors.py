@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from edge_compress.errors import Corrupt, InvalidSpec
-from edge_compress.server.interceptors import CallInterceptor
+from edge_compress.server.interceptors import CallInterceptor, note_call
 from edge_compress.server.refusals import StaleWatch
 
 
@@ -39,6 +39,7 @@ class Behaviours:
             await asyncio.Event().wait()
 
     async def both(self, requests, context):
+        note_call(device="cam-1")
         async for request in requests:
             if request == b"corrupt":
                 raise Corrupt("bytes")
@@ -78,6 +79,20 @@ async def test_a_call_gets_a_request_id_and_one_log_line(served, caplog):
     (line,) = [one.fields for one in caplog.records if one.getMessage() == "call"]
     assert (line["method"], line["code"], line["request_id"]) == ("Unary", "OK", "mine-1")
     assert line["seconds"] >= 0
+
+
+async def test_a_servicer_adds_to_the_log_line_of_its_own_call(served, caplog):
+    channel, _, _ = served
+    with caplog.at_level(logging.INFO):
+        call = channel.stream_stream("/t.S/Both")()
+        await call.write(b"x")
+        await channel.unary_unary("/t.S/Unary")(b"")
+        assert await call.read() == b"x"
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    lines = {one.fields["method"]: one.fields for one in caplog.records if one.getMessage() == "call"}
+    assert lines["Both"]["device"] == "cam-1"
+    assert "device" not in lines["Unary"]
 
 
 async def test_an_id_that_could_forge_log_lines_is_replaced(served, caplog):
