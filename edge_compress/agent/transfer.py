@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ class Transfer:
         """Grow ``path`` to ``size`` bytes, however often the link breaks; ``base``: a file that the server may send differences
         to; ``bytes_per_second``: that the link is to carry at most, 0: as many as it can; ``whole``: where differences cannot be
         unpacked it may go on without. Raises Unlike where it may not, Corrupt, NotFound, StorageFull or OSError."""
-        backoff, wrong = Backoff(self._chance), 0
+        backoff, wrong, began = Backoff(self._chance), 0, time.monotonic()
         with Partial(path, sha256, size) as partial, _reader(base) as read:
             partial.based = base is not None and partial.held > 0  # whoever began it may have had some
             if read is None and not whole and partial.held < size:
@@ -96,7 +97,8 @@ class Transfer:
                 if partial.held > before:
                     backoff.reset()
                 if partial.held < size:
-                    await asyncio.sleep(backoff.next())
+                    # The server paces each call by itself: a link that breaks often must not get more for that.
+                    await asyncio.sleep(max(backoff.next(), owed(partial.received, bytes_per_second, time.monotonic() - began)))
             return Fetched(partial.based, wrong)
 
 
@@ -108,6 +110,8 @@ class Partial:
         self._path = path
         self.based = False
         """whether some of it may be made of differences"""
+        self.received = 0
+        """bytes as they travelled, since it was opened"""
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # closed by __exit__
         if self.held > size:
             held = self.held
@@ -178,8 +182,14 @@ async def _stream(channel: grpc.aio.Channel, partial: Partial, base: str, read: 
                 return
             partial.append(chunk.offset, unpack(chunk, read))
             partial.based |= chunk.encoding in _NEEDS_BASE
+            partial.received += len(chunk.data)
     finally:
         call.cancel()
+
+
+def owed(received: int, bytes_per_second: float, seconds: float) -> float:
+    """How long a link must rest that carried ``received`` bytes in so many seconds; 0 bytes a second: it need not."""
+    return max(0.0, received / bytes_per_second - seconds) if bytes_per_second > 0 else 0.0
 
 
 def unpack(chunk: artifacts_pb2.Chunk, read: ReadBase | None = None) -> bytes:

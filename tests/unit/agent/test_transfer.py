@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
-from edge_compress.agent.transfer import Partial, unpack
+from edge_compress.agent.transfer import Partial, owed, unpack
 from edge_compress.api.v1 import artifacts_pb2
 from edge_compress.errors import Corrupt, StorageFull
 
@@ -62,3 +62,9 @@ def test_chunks_are_unpacked_by_their_encoding() -> None:
 def test_chunks_that_are_not_what_they_say_are_refused(chunk: artifacts_pb2.Chunk) -> None:
     with pytest.raises(Corrupt):
         unpack(chunk)
+
+
+def test_a_link_that_breaks_owes_what_it_carried_too_fast() -> None:
+    assert owed(1000, 100.0, 4.0) == 6.0
+    assert owed(1000, 100.0, 11.0) == 0.0
+    assert owed(1000, 0.0, 0.0) == 0.0
