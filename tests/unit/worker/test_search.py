@@ -13,8 +13,10 @@ from edge_compress.domain.artifact import AppliedStep, Latency, Measurement, Qua
 from edge_compress.domain.model import ModelFacts
 from edge_compress.domain.plan import Candidate, Dial, Plan, Proposal
 from edge_compress.domain.spec import DeviceProfile, Model, parse_resource
+from edge_compress.plugin.registry import Registry
 from edge_compress.worker.budget import Budget, Clock
 from edge_compress.worker.candidates import CandidateRunner, Gate, Tried, open_gate
+from edge_compress.worker.costing import DeviceCosts
 from edge_compress.worker.inputs import PairRequest
 from edge_compress.worker.search import Search
 from edge_compress.worker.steps import Run
@@ -44,7 +46,8 @@ class Simulated:
     facts = ModelFacts("0" * 64, 100_000, 17, (), (), weight_bytes=100_000)
     evaluation_seconds = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, costs: DeviceCosts) -> None:
+        self.costs = costs
         self.asked: list[tuple[str, float | None]] = []
 
     def baseline(self, run: Run) -> Measurement:
@@ -88,7 +91,7 @@ def searched(
     )
     profile = parse_resource({"kind": "DeviceProfile", "metadata": {"name": "p"}, "spec": {}})
     request = PairRequest(cast(Model, model), cast(DeviceProfile, profile), None, "size", previous=previous)
-    runner = Simulated()
+    runner = Simulated(DeviceCosts(request, Simulated.facts, Registry()))
     search = Search(request, cast(CandidateRunner, runner), cores, Run(threading.Event()), budget)
     return runner, search.tried(Plan("m", "p", "size", candidates))
 
