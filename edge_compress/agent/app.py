@@ -88,8 +88,7 @@ class App:
     def _preflight(self, setup: Setup, slots: Slots) -> Preflight:
         windows = parse_windows(setup.maintenance_window, "--maintenance-window")
         rules = Rules(setup.memory_budget, setup.min_battery, windows)
-        serving = lambda: footprint.resident_bytes(self._traffic.pids)  # noqa: E731
-        return Preflight(slots, self._surroundings, rules, self._resident_bytes, serving)
+        return Preflight(slots, self._surroundings, rules, self._resident_bytes, self._serving_bytes)
 
     def _facts(self) -> DeviceFacts:
         return self._surroundings.facts(self._folder.path)
@@ -102,6 +101,9 @@ class App:
 
     def _resident_bytes(self) -> int:
         return footprint.resident_bytes((os.getpid(), *self._traffic.pids, *self._install.pids))
+
+    def _serving_bytes(self) -> int:
+        return footprint.resident_bytes(self._traffic.pids)
 
     async def _save_totals(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from edge_compress.delivery.rollouts import UID_LABEL
+from edge_compress.delivery.rollouts import reached_last
 from edge_compress.delivery.world import Job, StoredDeployment, World, adoption
 from edge_compress.domain.calibration import Corrections
 from edge_compress.domain.job import JobSpec, JobState
@@ -119,12 +119,7 @@ def _profiles(world: World, selector: Selector) -> set[str]:
 def with_previous(world: World, spec: JobSpec, deployment: StoredDeployment) -> JobSpec:
     """The job with the artifact that its devices run, to which an update should be small: that of the deployment's last rollout
     that reached everybody. It is told when a job is made and stays, whatever is delivered later."""
-    mine = [one for one in world.rollouts.values() if one.record.labels.get(UID_LABEL) == deployment.record.uid]
-    known = [one for one in mine if one.status.completed or one.spec.base]
-    last = max(known, key=lambda one: (one.record.created_at, one.record.name), default=None)
-    if last is None:
-        return spec
-    reached = last.spec.artifacts if last.status.completed else last.spec.base
+    _, reached = reached_last(deployment, world.rollouts.values())
     artifact = world.artifacts.get(reached.get(spec.profile, ""))
     return replace(spec, previous=artifact.sha256) if artifact else spec
 

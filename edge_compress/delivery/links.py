@@ -48,14 +48,15 @@ def over_link(
         offer = replace(offer, bytes_per_second=link.update_rate / 8)
     if not link.metered or policy.metered == "whole":
         return Passage(offer)
-    if not status.version:
-        return Passage(offer, open=policy.metered != "wait")  # there is nothing that differences could go to
+    if not status.version:  # there is nothing that differences could go to
+        return Passage(offer, open=may_travel(policy.metered, offer.artifact.download_bytes, None, again=False))
     wanted = (offer.artifact, *offer.fallbacks)
     known = [_update_bytes(runs, one, sizes) for one in wanted]  # all are asked for at once
     small = [worth_sending(size, one.download_bytes) for size, one in zip(known, wanted, strict=True)]
     others = tuple(one for one, fits in zip(offer.fallbacks, small[1:], strict=True) if fits)
     told = replace(offer, fallbacks=others, differences_only=True)
-    return Passage(told, open=policy.metered != "wait" and small[0] and None not in known)
+    wide = may_travel(policy.metered, offer.artifact.download_bytes, known[0], again=True)
+    return Passage(told, open=wide and None not in known)
 
 
 class Links:
@@ -73,6 +74,12 @@ class Links:
             link, runs = self._world.profiles[device.made_for][1].spec.link, self._world.artifacts.get(status.artifact)
             self._known[alike] = over_link(offer, status, runs, link, self._policy, self._sizes)
         return self._known[alike]
+
+
+def may_travel(policy: str, whole: int, size: int | None, *, again: bool) -> bool:
+    """Whether a metered link may carry an artifact by the policy's word: ``whole`` bytes, or ``size`` as differences; ``again``:
+    the device has a version already."""
+    return policy == "whole" or (policy == "differences" and (not again or worth_sending(size, whole)))
 
 
 def worth_sending(size: int | None, whole: int) -> bool:

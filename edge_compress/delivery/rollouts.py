@@ -121,8 +121,8 @@ def _heard(status: DeviceStatus, state: DeviceState | None, reach: Reach, now: f
 
 def _fetching_seconds(offer: Assignment, link: Link) -> float:
     """What a link takes for the whole artifact, as slowly as it may be filled; 0: nobody says how fast it is."""
-    known = [rate for rate in (link.bandwidth, link.update_rate) if rate]
-    return 8 * max(one.download_bytes for one in (offer.artifact, *offer.fallbacks)) / min(known) if known else 0.0
+    rate = link.usable
+    return 8 * max(one.download_bytes for one in (offer.artifact, *offer.fallbacks)) / rate if rate else 0.0
 
 
 def going_back(rollout: StoredRollout, world: World, devices: Iterable[Device], reach: Reach) -> dict[str, Assignment]:
@@ -210,6 +210,11 @@ def _base(
         return old.record.name, old.spec.artifacts  # it begins anew under its name, with what it delivered before as its base
     if old is not None and old.spec.base:
         return old.spec.base_rollout, old.spec.base
+    return reached_last(deployment, rollouts)
+
+
+def reached_last(deployment: StoredDeployment, rollouts: Iterable[StoredRollout]) -> tuple[str, Mapping[str, str]]:
+    """(rollout, artifacts) of the deployment that reached everybody last; empty where none did. ``rollouts``: all there are."""
     mine = [one for one in rollouts if one.record.labels.get(UID_LABEL) == deployment.record.uid]
     known = [one for one in mine if one.status.completed or one.spec.base]
     last = max(known, key=lambda one: (one.record.created_at, one.record.name), default=None)

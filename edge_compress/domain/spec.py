@@ -53,6 +53,11 @@ class Link:
         "how much of it updates may take; absent: all", default=None, quantity=q.BITRATE, minimum=1
     )
 
+    @property
+    def usable(self) -> float | None:
+        """Bits a second that an update gets at most; None: nobody says."""
+        return min((rate for rate in (self.bandwidth, self.update_rate) if rate is not None), default=None)
+
 
 @dataclass(frozen=True)
 class Compute:

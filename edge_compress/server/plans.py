@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_compress.delivery.calibrator import KIND as CALIBRATION
-from edge_compress.delivery.links import worth_sending
+from edge_compress.delivery.links import may_travel
 from edge_compress.delivery.world import ADOPTION, adoption
 from edge_compress.domain import plan as planning
 from edge_compress.domain import spec
@@ -156,15 +156,11 @@ class Planner:
         whole, runs = int(artifact.spec["download_bytes"]), str(device.status.get("artifact", ""))
         base = stored(self._store, "Artifact", runs) if runs else None
         size = None if base is None else self._engine.update_bytes(artifact.spec["sha256"], base.spec["sha256"])
-        if pair.request.profile.spec.link.metered and _waits(pair, bool(device.status.get("version")), size, whole):
+        policy = pair.deployment.spec.rollout.metered if pair.deployment else "whole"
+        again = bool(device.status.get("version"))
+        if pair.request.profile.spec.link.metered and not may_travel(policy, whole, size, again=again):
             return None
         return whole if size is None else min(size, whole)
-
-
-def _waits(pair: _Pair, again: bool, size: int | None, whole: int) -> bool:
-    """Whether the policy keeps this off a metered link; ``again``: the device has a version already."""
-    policy = pair.deployment.spec.rollout.metered if pair.deployment else ""
-    return policy == "wait" or (policy == "differences" and again and not worth_sending(size, whole))
 
 
 def _pairs(view: _View) -> Iterator[_Pair]:
@@ -215,8 +211,7 @@ def _predicted(found: planning.Plan, devices: int) -> int:
 
 def _expected_seconds(pair: _Pair, to_send: int, devices: int) -> float | None:
     """Each step downloads, tries out and soaks; the devices of a step do so side by side, each over its own link."""
-    link = pair.request.profile.spec.link
-    bandwidth = min((rate for rate in (link.bandwidth, link.update_rate) if rate is not None), default=None)
+    bandwidth = pair.request.profile.spec.link.usable
     if pair.deployment is None or not devices or bandwidth is None:
         return None
     policy = pair.deployment.spec.rollout
