@@ -250,18 +250,17 @@ class Reconciler:
         wanted: dict[str, Assignment] = {}
         statuses: dict[str, RolloutStatus] = {}
         for deployment in world.deployments:
-            rollout = world.rollouts.get(deployment.rollout)
+            rollout, policy = world.rollouts.get(deployment.rollout), deployment.value.spec.rollout
+            reach = Reach(self._fleet.live, self._began, policy, self._sizes)
             if rollout is None:
                 given_up = rollout_of(deployment, world)
                 if given_up is not None:
-                    reach = Reach(self._fleet.live, self._began, deployment.value.spec.rollout, self._sizes)
                     wanted.update(going_back(given_up, world, claimed.get(given_up.record.name, ()), reach))
                 continue
             statuses[deployment.rollout] = rollout.status
             with self._guard(deployment.rollout):
                 mine = claimed.get(deployment.rollout, ())
-                policy, now = deployment.value.spec.rollout, self._clock()
-                reach = Reach(self._fleet.live, self._began, policy, self._sizes)
+                now = self._clock()
                 members = members_of(rollout, world, mine, reach, now)
                 gates = self._gatekeeper.findings(rollout, policy, members, mine)
                 away = len(mine) - len(members)
